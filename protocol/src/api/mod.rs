@@ -1,0 +1,35 @@
+//! The messages of each API: one file per API, all its versions in one struct.
+//!
+//! Names are those of Kafka's own schemas, fields in snake case. Where a field is missing in a version it
+//! reads as its default, which is what Kafka's schema says, except that an `Option` starts as null where not
+//! noted.
+
+// Records.
+pub mod fetch;
+pub mod list_offsets;
+pub mod offset_for_leader_epoch;
+pub mod produce;
+
+// The cluster and what it speaks.
+pub mod api_versions;
+pub mod describe_cluster;
+pub mod describe_topic_partitions;
+pub mod metadata;
+
+// Producers and groups.
+pub mod describe_groups;
+pub mod find_coordinator;
+pub mod heartbeat;
+pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_groups;
+pub mod offset_commit;
+pub mod offset_fetch;
+pub mod sync_group;
+
+// Administration.
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_topics;
+pub mod describe_configs;

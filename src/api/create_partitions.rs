@@ -1,0 +1,44 @@
+//! CreatePartitions (key 37): give topics more partitions. A topic never shrinks.
+
+use std::collections::HashSet;
+
+use braid_protocol::ErrorCode;
+use braid_protocol::api::create_partitions::{
+    CreatePartitions, CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
+    CreatePartitionsTopicResult,
+};
+
+use super::{Context, Handled, Handler};
+use crate::broker::{Refused, check_growth};
+
+impl Handler for CreatePartitions {
+    async fn handle(cx: Context, request: CreatePartitionsRequest) -> Handled<CreatePartitionsResponse> {
+        let mut seen = HashSet::new();
+        let mut results = Vec::with_capacity(request.topics.len());
+        for wanted in request.topics {
+            let name = wanted.name.clone();
+            let grown = match seen.insert(name.clone()) {
+                true => grow(&cx, wanted, request.validate_only).await,
+                false => Err((ErrorCode::INVALID_REQUEST, "Found multiple entries for this topic.".to_owned())),
+            };
+            let (error_code, error_message) = match grown {
+                Ok(()) => (ErrorCode::NONE, None),
+                Err((code, why)) => (code, Some(why)),
+            };
+            results.push(CreatePartitionsTopicResult { name, error_code, error_message });
+        }
+        Ok(CreatePartitionsResponse { results, ..Default::default() })
+    }
+}
+
+async fn grow(cx: &Context, wanted: CreatePartitionsTopic, validate_only: bool) -> Result<(), Refused> {
+    let topic = check_growth(&cx.image, &wanted.name, wanted.count)?;
+    if let Some(assignments) = &wanted.assignments {
+        let (more, node) = ((wanted.count - topic.partitions) as usize, cx.broker.config.node_id);
+        if assignments.len() != more || assignments.iter().any(|a| a.broker_ids != [node]) {
+            let why = format!("Each of the {more} new partitions must be assigned to broker {node}, the only one.");
+            return Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, why));
+        }
+    }
+    if validate_only { Ok(()) } else { cx.broker.grow_topic(wanted.name, wanted.count).await }
+}

@@ -1,0 +1,165 @@
+//! Fetch (key 1): read records from each partition, waiting for more if asked to.
+//!
+//! Whole batches, as slices of the segments' maps: nothing is copied on the way to the socket. The first
+//! partition that has anything answers with at least one batch, however large. v13 names topics by id.
+//! Every fetch is a full one: the session id in the answer is always 0, which tells clients to list all their
+//! partitions each time (KIP-227).
+//! Not done: fetch sessions; fetching from followers (there are none); aborted transactions (there are none).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use braid_protocol::api::fetch::{
+    Fetch, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+};
+use braid_protocol::{ErrorCode, Uuid};
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Context, Handled, Handler, NoAnswer, check_epoch, find_topic};
+use crate::topic::{Partition, Topic, Waiter};
+
+/// What a client asks for when it begins, or goes on without, a session.
+const NO_SESSION: [i32; 2] = [-1, 0];
+
+impl Handler for Fetch {
+    async fn handle(cx: Context, request: FetchRequest) -> Handled<FetchResponse> {
+        if request.replica_id.max(request.replica_state.replica_id) >= 0 {
+            // A client that claims to be a broker would be trusted with more than a client (CVE-2018-1288).
+            return Err(NoAnswer::Close("a fetch in the name of a broker".to_owned()));
+        }
+        if !NO_SESSION.contains(&request.session_epoch) {
+            let error_code = ErrorCode::FETCH_SESSION_ID_NOT_FOUND;
+            return Ok(FetchResponse { error_code, ..Default::default() });
+        }
+        let plan = Plan::new(&cx, request);
+        drop(cx);
+        let deadline = Instant::now() + plan.max_wait;
+        loop {
+            // The common case, something to read, needs no waiter; it is the second look that loses no wake-up.
+            let answer = plan.read();
+            if answer.is_enough(&plan) || Instant::now() >= deadline {
+                return Ok(answer.finish(&plan));
+            }
+            let waiter = Waiter::new(plan.min_bytes.saturating_sub(answer.bytes) as i64);
+            let places: Vec<_> = plan.partitions().map(|partition| partition.wait(&waiter)).collect();
+            let answer = plan.read();
+            if answer.is_enough(&plan) || timeout_at(deadline, waiter.woken()).await.is_err() {
+                return Ok(answer.finish(&plan));
+            }
+            drop(places);
+        }
+    }
+}
+
+/// A request with its partitions found.
+struct Plan {
+    max_wait: Duration,
+    min_bytes: usize,
+    max_bytes: usize,
+    read_committed: bool,
+    topics: Vec<PlannedTopic>,
+}
+
+struct PlannedTopic {
+    name: String,
+    id: Uuid,
+    topic: Option<Arc<Topic>>,
+    partitions: Vec<(FetchPartition, Result<Arc<Partition>, ErrorCode>)>,
+}
+
+impl Plan {
+    fn new(cx: &Context, request: FetchRequest) -> Plan {
+        let topics = request.topics.into_iter().map(|wanted| {
+            let found = find_topic(cx, &wanted.topic, wanted.topic_id, 13);
+            if let Ok(topic) = &found {
+                topic.metrics.fetch_requests.inc();
+            }
+            let find = |p: &FetchPartition| {
+                let topic = found.as_ref().map_err(|code| *code)?;
+                let partition = topic.partition(p.partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+                check_epoch(p.current_leader_epoch).map(|()| partition)
+            };
+            let partitions = wanted.partitions.into_iter().map(|p| (find(&p), p)).map(|(found, p)| (p, found)).collect();
+            PlannedTopic { name: wanted.topic, id: wanted.topic_id, topic: found.ok(), partitions }
+        });
+        let limit = cx.broker.config.fetch_max_bytes;
+        Plan {
+            max_wait: Duration::from_millis(request.max_wait_ms.max(0) as u64),
+            min_bytes: request.min_bytes.clamp(0, limit) as usize,
+            max_bytes: request.max_bytes.clamp(0, limit) as usize,
+            read_committed: request.isolation_level == 1,
+            topics: topics.collect(),
+        }
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
+        self.topics.iter().flat_map(|t| t.partitions.iter().filter_map(|(_, found)| found.as_ref().ok()))
+    }
+
+    /// One look at every partition, within the request's budget. No await.
+    fn read(&self) -> Answer {
+        let mut answer = Answer { topics: Vec::with_capacity(self.topics.len()), bytes: 0, refused: false };
+        for topic in &self.topics {
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for (wanted, found) in &topic.partitions {
+                let left = self.max_bytes.saturating_sub(answer.bytes);
+                let data = match found {
+                    Ok(partition) => self.read_one(wanted, partition, left, answer.bytes == 0),
+                    Err(code) => refused(wanted.partition, *code),
+                };
+                answer.bytes += data.records.as_ref().map_or(0, Bytes::len);
+                answer.refused |= !data.error_code.is_ok();
+                partitions.push(data);
+            }
+            answer.topics.push(partitions);
+        }
+        answer
+    }
+
+    fn read_one(&self, wanted: &FetchPartition, partition: &Partition, left: usize, first: bool) -> PartitionData {
+        let budget = left.min(wanted.partition_max_bytes.max(0) as usize);
+        match partition.read(wanted.fetch_offset, budget, first) {
+            Ok(read) => PartitionData {
+                partition_index: wanted.partition,
+                high_watermark: read.watermark,
+                last_stable_offset: read.watermark,
+                log_start_offset: read.log_start_offset,
+                aborted_transactions: self.read_committed.then(Vec::new),
+                records: Some(read.bytes),
+                ..Default::default()
+            },
+            Err(fault) => refused(wanted.partition, fault.code()),
+        }
+    }
+}
+
+fn refused(partition_index: i32, error_code: ErrorCode) -> PartitionData {
+    PartitionData { partition_index, error_code, high_watermark: -1, ..Default::default() }
+}
+
+/// What one look found.
+struct Answer {
+    topics: Vec<Vec<PartitionData>>,
+    bytes: usize,
+    refused: bool,
+}
+
+impl Answer {
+    fn is_enough(&self, plan: &Plan) -> bool {
+        self.refused || self.bytes >= plan.min_bytes || plan.topics.is_empty()
+    }
+
+    fn finish(self, plan: &Plan) -> FetchResponse {
+        let responses = plan.topics.iter().zip(self.topics).map(|(planned, partitions)| {
+            if let Some(topic) = &planned.topic {
+                let bytes: usize = partitions.iter().filter_map(|p| p.records.as_ref()).map(Bytes::len).sum();
+                let failed = partitions.iter().filter(|p| !p.error_code.is_ok()).count();
+                topic.metrics.bytes_out.inc_by(bytes as u64);
+                topic.metrics.failed_fetch_requests.inc_by(failed as u64);
+            }
+            FetchableTopicResponse { topic: planned.name.clone(), topic_id: planned.id, partitions }
+        });
+        FetchResponse { responses: responses.collect(), ..Default::default() }
+    }
+}

@@ -1,0 +1,151 @@
+//! The broker's shared state, and the verbs that every door uses: append, read, wait, and changes of the cluster.
+
+mod groups; // the group coordinator's start, and its journal
+mod report; // what metrics and health checks ask
+mod topics; // changes of the cluster
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+
+use braid_storage::Disk;
+use parking_lot::Mutex;
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::cluster::Solo;
+use crate::config::BrokerConfig;
+use crate::group::Coordinator;
+use crate::machine::Clock;
+use crate::metrics::{self, Metrics};
+use crate::topic::{LogDir, Topic, Topics};
+
+pub use topics::{NewTopic, Refused, check_growth, check_topic_name};
+
+/// Everything that lives as long as the broker.
+pub struct Broker {
+    /// Its settings.
+    pub config: BrokerConfig,
+    /// What time it is.
+    pub clock: Clock,
+    /// Its counters.
+    pub metrics: Arc<Metrics>,
+    /// Which topics exist.
+    pub cluster: Arc<Solo>,
+    /// The topics' open partitions.
+    pub topics: Topics,
+    /// The bytes that all requests together may hold.
+    pub request_memory: RequestMemory,
+    dir: Arc<LogDir>,
+    groups: OnceCell<Coordinator>,
+    producer_ids: tokio::sync::Mutex<Range<i64>>,
+}
+
+/// Who is at the other end, and where it came in.
+pub struct Peer {
+    /// The client's address.
+    pub address: SocketAddr,
+    /// The address that the client connected to.
+    pub local: SocketAddr,
+    /// The name of the listener it came by.
+    pub listener: String,
+    /// Its place in the metrics.
+    pub counted: Mutex<metrics::Connection>,
+}
+
+/// The group coordinator's topic.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// The transaction coordinator's topic; reserved already.
+pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+
+impl Broker {
+    /// Opens the log folder, and every partition in it: afterwards the broker can serve.
+    pub fn open(
+        config: BrokerConfig,
+        metrics: Arc<Metrics>,
+        disk: Arc<dyn Disk>,
+        clock: Clock,
+    ) -> Result<Arc<Broker>, OpenError> {
+        let [path] = config.log_dirs.as_slice() else { return Err(OpenError::OneLogDir) };
+        let now = clock.now();
+        let dir = Arc::new(LogDir::open(disk.clone(), path, config.num_recovery_threads_per_data_dir)?);
+        let cluster = Arc::new(Solo::open(disk, path, dir.cluster_id(), now)?);
+        let image = cluster.image();
+        dir.claim(&image.cluster_id, config.node_id).map_err(OpenError::Foreign)?;
+        let broker = Broker {
+            request_memory: RequestMemory::new(config.queued_max_request_bytes, config.socket_request_max_bytes),
+            config,
+            clock,
+            metrics,
+            cluster,
+            topics: Topics::default(),
+            dir,
+            groups: OnceCell::new(),
+            producer_ids: tokio::sync::Mutex::default(),
+        };
+        broker.open_partitions(&image, true)?;
+        broker.dir.sweep(&image)?;
+        Ok(Arc::new(broker))
+    }
+
+    /// The topic of this name, if it is open here.
+    pub fn topic(&self, name: &str) -> Option<Arc<Topic>> {
+        self.topics.get(name)
+    }
+
+    /// The address a client should use for this broker: what the operator advertises, or else the one it came by.
+    pub fn endpoint(&self, peer: &Peer) -> (String, i32) {
+        let advertised = self.config.advertised_listeners.iter().flatten().find(|l| l.name == peer.listener);
+        match advertised {
+            Some(listener) => (listener.host.clone(), i32::from(listener.port)),
+            None => {
+                let address = SocketAddr::new(peer.local.ip().to_canonical(), peer.local.port());
+                (address.ip().to_string(), i32::from(address.port()))
+            }
+        }
+    }
+
+    /// Writes the recovery points of all logs, so that a crash costs little reading.
+    pub fn checkpoint(&self) -> Result<(), braid_storage::Error> {
+        self.dir.checkpoint(&self.topics.partitions())
+    }
+
+    /// Syncs and closes everything, and leaves the mark of a clean shutdown. Nothing may be appended any more.
+    pub fn close(&self) -> Result<(), braid_storage::Error> {
+        self.dir.close(&self.topics.partitions())
+    }
+}
+
+/// Why the broker could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Several folders were given.
+    #[error("log.dirs names several folders or none; exactly one can be used in this version")]
+    OneLogDir,
+    /// The folder holds something else.
+    #[error("{0}")]
+    Foreign(String),
+    /// The disk, or what is on it.
+    #[error(transparent)]
+    Storage(#[from] braid_storage::Error),
+}
+
+/// The memory that the requests of all connections share, in units of a KiB.
+pub struct RequestMemory {
+    budget: Arc<Semaphore>,
+}
+
+impl RequestMemory {
+    const UNIT: usize = 1 << 10;
+
+    /// A budget of so many bytes, and at least one request of the largest size.
+    fn new(bytes: i64, largest_request: i32) -> RequestMemory {
+        let units = bytes.max(i64::from(largest_request)).max(0) as usize / Self::UNIT + 1;
+        RequestMemory { budget: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))) }
+    }
+
+    /// The semaphore, and how many permits a request of this size needs.
+    pub fn share(&self, size: usize) -> (Arc<Semaphore>, u32) {
+        (self.budget.clone(), (size / Self::UNIT + 1) as u32)
+    }
+}
+

@@ -1,0 +1,70 @@
+//! What metrics and health checks ask the broker.
+
+use tokio::runtime::Handle;
+
+use super::Broker;
+use crate::group::Stats;
+use crate::metrics::{Counts, PartitionStat, Scrape};
+
+impl Broker {
+    /// Whether the broker works; the error is for people.
+    pub fn health(&self) -> Result<(), String> {
+        match self.dir.failure() {
+            Some(error) => Err(format!("the log folder failed: {error}")),
+            None => Ok(()),
+        }
+    }
+
+    /// The groups' figures; none while the coordinator does not run.
+    fn group_stats(&self) -> Stats {
+        let (Some(groups), Ok(runtime)) = (self.groups.get(), Handle::try_current()) else { return Stats::default() };
+        runtime.block_on(groups.stats()).unwrap_or_default()
+    }
+}
+
+impl Scrape for Broker {
+    fn partitions(&self) -> Vec<PartitionStat> {
+        let stat = |topic: &crate::topic::Topic| -> Vec<PartitionStat> {
+            let one = |partition: &std::sync::Arc<crate::topic::Partition>| {
+                let stat = partition.with_log(|log| PartitionStat {
+                    topic: topic.name.clone(),
+                    partition: partition.index(),
+                    size: log.size_bytes(),
+                    start: log.start_offset(),
+                    end: log.end_offset(),
+                    segments: log.segment_count(),
+                });
+                stat.ok()
+            };
+            topic.partitions().iter().filter_map(one).collect()
+        };
+        self.topics.all().iter().flat_map(|topic| stat(topic)).collect()
+    }
+
+    fn counts(&self) -> Counts {
+        let image = self.cluster.image();
+        let partitions = self.topics.partitions();
+        let offline = partitions.iter().filter(|p| p.is_offline()).count();
+        let producers = |p: &std::sync::Arc<crate::topic::Partition>| p.with_log(|log| log.producers().len()).unwrap_or(0);
+        let groups = self.group_stats();
+        Counts {
+            active_controllers: 1,
+            active_brokers: 1,
+            topics: image.topic_count(),
+            partitions: image.partition_count(),
+            leaders: partitions.len() - offline,
+            replicas: partitions.len(),
+            offline_partitions: offline,
+            offline_replicas: offline,
+            producer_ids: partitions.iter().map(producers).sum(),
+            offline_log_dirs: usize::from(self.dir.failure().is_some()),
+            groups: groups.groups(),
+            offsets: groups.offsets,
+            groups_stable: groups.stable,
+            groups_preparing: groups.preparing_rebalance,
+            groups_completing: groups.completing_rebalance,
+            groups_empty: groups.empty,
+            ..Counts::default()
+        }
+    }
+}

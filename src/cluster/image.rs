@@ -1,0 +1,219 @@
+//! What the cluster is, as a value: topics, their ids and configs, and the changes that made it so. Pure.
+//!
+//! The metadata log holds [`Change`]s; an [`Image`] is what they add up to. A request takes one image and sees
+//! one truth. A change is only ever applied after it is on stable storage.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use braid_protocol::Uuid;
+use serde::{Deserialize, Serialize};
+
+/// How many producer ids one [`Change::ProducerIds`] hands out, as in Kafka.
+pub const PRODUCER_ID_BLOCK: i64 = 1000;
+
+/// One step of the cluster's history, written as JSON to the metadata log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Change {
+    /// The first record of every metadata log.
+    Formatted {
+        /// Cluster id, 22 characters of URL-safe base64 as Kafka's.
+        cluster_id: String,
+    },
+    /// A topic came to be.
+    TopicCreated {
+        /// Its name.
+        name: String,
+        /// Its id; never used again, not even for a topic of the same name.
+        id: String,
+        /// How many partitions it has.
+        partitions: i32,
+        /// Configs that differ from the broker's, by Kafka's names.
+        configs: BTreeMap<String, String>,
+    },
+    /// A topic grew to this many partitions.
+    PartitionsCreated {
+        /// Its id.
+        id: String,
+        /// The new count; never smaller than before.
+        partitions: i32,
+    },
+    /// A topic is gone; its folders may still be on disk.
+    TopicDeleted {
+        /// Its id.
+        id: String,
+    },
+    /// Producer ids below `next` may have been handed out.
+    ProducerIds {
+        /// The first id that certainly was not.
+        next: i64,
+    },
+}
+
+impl Change {
+    /// The key of the change's record: what a later change of the same key replaces when the log is compacted.
+    pub fn key(&self) -> String {
+        match self {
+            Change::Formatted { .. } => "cluster".to_owned(),
+            Change::TopicCreated { id, .. } => format!("topic/{id}"),
+            Change::PartitionsCreated { id, .. } => format!("topic/{id}/partitions"),
+            Change::TopicDeleted { id } => format!("topic/{id}/deleted"),
+            Change::ProducerIds { .. } => "producer-ids".to_owned(),
+        }
+    }
+}
+
+/// A topic as the cluster knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicImage {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its id.
+    pub id: Uuid,
+    /// How many partitions it has; they are numbered from 0.
+    pub partitions: i32,
+    /// Configs set on the topic itself.
+    pub configs: BTreeMap<String, String>,
+}
+
+/// The state of the cluster between two changes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Image {
+    /// Cluster id; empty only before the first change.
+    pub cluster_id: String,
+    topics: BTreeMap<Arc<str>, Arc<TopicImage>>,
+    ids: BTreeMap<Uuid, Arc<str>>,
+    partitions: usize,
+    next_producer_id: i64,
+}
+
+impl Image {
+    /// Applies one change. A change that makes no sense here (an unknown id) is ignored: replay must not fail.
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Formatted { cluster_id } => self.cluster_id.clone_from(cluster_id),
+            Change::TopicCreated { name, id, partitions, configs } => {
+                let Ok(id) = id.parse::<Uuid>() else { return };
+                let name: Arc<str> = name.as_str().into();
+                self.ids.insert(id, name.clone());
+                self.put(TopicImage { name, id, partitions: *partitions, configs: configs.clone() });
+            }
+            Change::PartitionsCreated { id, partitions } => {
+                let Some(topic) = id.parse().ok().and_then(|id| self.topic_by_id(id)) else { return };
+                self.put(TopicImage { partitions: *partitions, ..TopicImage::clone(topic) });
+            }
+            Change::TopicDeleted { id } => {
+                let Some(name) = id.parse().ok().and_then(|id: Uuid| self.ids.remove(&id)) else { return };
+                let gone = self.topics.remove(&name);
+                self.partitions -= gone.map_or(0, |t| t.partitions as usize);
+            }
+            Change::ProducerIds { next } => self.next_producer_id = self.next_producer_id.max(*next),
+        }
+    }
+
+    fn put(&mut self, topic: TopicImage) {
+        self.partitions += topic.partitions as usize;
+        let before = self.topics.insert(topic.name.clone(), Arc::new(topic));
+        self.partitions -= before.map_or(0, |t| t.partitions as usize);
+    }
+
+    /// All topics, by name.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<TopicImage>> {
+        self.topics.values()
+    }
+
+    /// The topic of this name.
+    pub fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
+        self.topics.get(name)
+    }
+
+    /// The topic of this id.
+    pub fn topic_by_id(&self, id: Uuid) -> Option<&Arc<TopicImage>> {
+        self.ids.get(&id).and_then(|name| self.topics.get(name))
+    }
+
+    /// How many partitions all topics have together.
+    pub fn partition_count(&self) -> usize {
+        self.partitions
+    }
+
+    /// How many topics there are.
+    pub fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// The first producer id that was certainly never handed out.
+    pub fn next_producer_id(&self) -> i64 {
+        self.next_producer_id
+    }
+
+    /// A topic whose name differs from `name` only in `.` and `_`: Kafka's metric names would collide, so both
+    /// cannot exist.
+    pub fn collision(&self, name: &str) -> Option<&str> {
+        let plain = |s: &str| s.replace('.', "_");
+        if !name.contains(['.', '_']) {
+            return None;
+        }
+        let wanted = plain(name);
+        self.topics.keys().map(AsRef::as_ref).find(|other: &&str| *other != name && plain(other) == wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn created(name: &str, id: u8, partitions: i32) -> Change {
+        Change::TopicCreated {
+            name: name.into(),
+            id: Uuid([id; 16]).to_string(),
+            partitions,
+            configs: BTreeMap::new(),
+        }
+    }
+
+    fn image(changes: &[Change]) -> Image {
+        let mut image = Image::default();
+        changes.iter().for_each(|c| image.apply(c));
+        image
+    }
+
+    #[test]
+    fn topics_are_found_by_name_and_id_and_counted() {
+        let grow = Change::PartitionsCreated { id: Uuid([1; 16]).to_string(), partitions: 5 };
+        let image = image(&[created("a", 1, 3), created("b", 2, 1), grow]);
+        assert_eq!(image.topic("a").map(|t| t.partitions), Some(5));
+        assert_eq!(image.topic_by_id(Uuid([2; 16])).map(|t| t.name.to_string()), Some("b".into()));
+        assert_eq!((image.topic_count(), image.partition_count()), (2, 6));
+    }
+
+    #[test]
+    fn a_deleted_topic_is_gone_under_both_names() {
+        let image = image(&[created("a", 1, 3), Change::TopicDeleted { id: Uuid([1; 16]).to_string() }]);
+        assert!(image.topic("a").is_none() && image.topic_by_id(Uuid([1; 16])).is_none());
+        assert_eq!(image.partition_count(), 0);
+    }
+
+    #[test]
+    fn producer_ids_never_go_back() {
+        let image = image(&[Change::ProducerIds { next: 2000 }, Change::ProducerIds { next: 1000 }]);
+        assert_eq!(image.next_producer_id(), 2000);
+    }
+
+    #[test]
+    fn names_that_metrics_cannot_tell_apart_collide() {
+        let image = image(&[created("a.b", 1, 1), created("plain", 2, 1)]);
+        assert_eq!(image.collision("a_b"), Some("a.b"));
+        assert_eq!(image.collision("a.b"), None);
+        assert_eq!(image.collision("ab"), None);
+    }
+
+    #[test]
+    fn a_change_survives_its_journey_through_json() {
+        for change in [created("t", 9, 4), Change::ProducerIds { next: 7 }] {
+            let text = serde_json::to_string(&change).unwrap();
+            assert_eq!(serde_json::from_str::<Change>(&text).unwrap(), change, "{text}");
+        }
+    }
+}

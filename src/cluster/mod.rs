@@ -1,0 +1,7 @@
+//! The cluster: which topics exist, under which ids, with which configs, and who said so.
+
+mod image;
+mod solo;
+
+pub use image::{Change, Image, PRODUCER_ID_BLOCK, TopicImage};
+pub use solo::{FOLDER, Solo, Turn};

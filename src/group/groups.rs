@@ -1,0 +1,295 @@
+//! The machine: all groups of one `__consumer_offsets` partition. It finds the group, lets it decide, and
+//! keeps an index of deadlines, so that a thousand quiet groups cost nothing. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use braid_protocol::ErrorCode;
+use braid_protocol::api::heartbeat::HeartbeatResponse;
+use braid_protocol::api::join_group::JoinGroupRequest;
+use braid_protocol::api::leave_group::LeaveGroupResponse;
+use bytes::Bytes;
+
+use super::classic::{Group, State, Turn};
+use super::{GroupConfig, Input, Join, Record, Reply, Stats, describe, join, leave, offsets, sync};
+use crate::machine::{Effects, Machine, Millis, Ticket};
+
+/// Text in records has 16 bits for its length.
+const TEXT_MAX: usize = i16::MAX as usize;
+
+/// From this version a member of a group that is not there is told so.
+const COMMIT_NAMES_MISSING_GROUP: i16 = 9;
+
+/// All groups of one partition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Groups {
+    config: GroupConfig,
+    groups: BTreeMap<String, Group>,
+    /// Who wants to be woken when.
+    due: BTreeSet<(Millis, String)>,
+    /// When offsets are looked through for old ones; not yet set after a start.
+    next_expiry: Option<Millis>,
+    skipped_records: usize,
+}
+
+impl Groups {
+    /// No groups yet.
+    pub fn new(config: GroupConfig) -> Groups {
+        Groups {
+            config,
+            groups: BTreeMap::new(),
+            due: BTreeSet::new(),
+            next_expiry: None,
+            skipped_records: 0,
+        }
+    }
+
+    /// Takes over a record of the log at start-up. What cannot be read, or is of another kind, is counted and
+    /// passed over: the groups of others must not suffer.
+    pub fn load(&mut self, key: &Bytes, value: Option<&Bytes>) {
+        match Record::read(key, value) {
+            Ok(Some(record)) => self.replay(record),
+            Ok(None) => self.skipped_records += 1,
+            Err(error) => {
+                tracing::warn!(%error, "skipped a record of a group that cannot be read");
+                self.skipped_records += 1;
+            }
+        }
+    }
+
+    /// How many there are.
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats { skipped_records: self.skipped_records, ..Stats::default() };
+        self.groups.values().for_each(|g| stats.count(g));
+        stats
+    }
+
+    #[cfg(test)]
+    pub(super) fn group(&self, id: &str) -> Option<&Group> {
+        self.groups.get(id)
+    }
+
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Group)> {
+        self.groups.iter()
+    }
+
+    /// Lets a group decide, if it is there.
+    fn with<T>(
+        &mut self,
+        now: Millis,
+        id: &str,
+        out: &mut Effects<Self>,
+        decide: impl FnOnce(&mut Group, &mut Turn<'_>) -> T,
+    ) -> Option<T> {
+        let group = self.groups.get_mut(id)?;
+        let decided = decide(group, &mut Turn { now, config: &self.config, group_id: id, out });
+        self.touched(id);
+        Some(decided)
+    }
+
+    /// Sets the group's deadline anew, and lets go of a group of which nothing is left.
+    fn touched(&mut self, id: &str) {
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let idle = group.is_idle();
+        let due = if idle { None } else { group.deadline() };
+        if due != group.due {
+            if let Some(was) = group.due {
+                self.due.remove(&(was, id.to_owned()));
+            }
+            self.due.extend(due.map(|t| (t, id.to_owned())));
+            group.due = due;
+        }
+        if idle {
+            self.groups.remove(id);
+        }
+    }
+
+    /// What is wrong with a JoinGroup before any group is asked.
+    fn refuse_join(&self, join: &Join) -> Option<ErrorCode> {
+        let config = &self.config;
+        let JoinGroupRequest { group_id, member_id, session_timeout_ms, .. } = &join.request;
+        let missing = !self.groups.contains_key(group_id);
+        if group_id.is_empty() || group_id.len() > TEXT_MAX {
+            Some(ErrorCode::INVALID_GROUP_ID)
+        } else if !(config.session_timeout_min_ms..=config.session_timeout_max_ms)
+            .contains(session_timeout_ms)
+        {
+            Some(ErrorCode::INVALID_SESSION_TIMEOUT)
+        } else if join.texts().any(|text| text.len() > TEXT_MAX)
+            || join.kept_bytes() > config.member_max_bytes
+        {
+            Some(ErrorCode::INVALID_REQUEST)
+        } else if missing && !member_id.is_empty() {
+            Some(ErrorCode::UNKNOWN_MEMBER_ID)
+        } else if missing && self.groups.len() >= config.groups_max {
+            Some(ErrorCode::GROUP_MAX_SIZE_REACHED)
+        } else {
+            None
+        }
+    }
+
+    fn join(&mut self, now: Millis, ticket: Ticket, join: Join, out: &mut Effects<Self>) {
+        if let Some(code) = self.refuse_join(&join) {
+            let refused = join::refused(&join.request.member_id, code);
+            return out.replies.push((ticket, refused.into()));
+        }
+        let id = join.request.group_id.clone();
+        self.groups.entry(id.clone()).or_default();
+        self.with(now, &id, out, |group, turn| group.join(turn, ticket, join));
+    }
+
+    fn commit(&mut self, now: Millis, request: &super::Commit, out: &mut Effects<Self>) -> Reply {
+        let (request, version) = (&request.request, request.version);
+        let id = request.group_id.as_str();
+        if id.len() > TEXT_MAX {
+            return offsets::answer_commit(request, |_, _| ErrorCode::INVALID_GROUP_ID).into();
+        }
+        if let Some(response) = self.with(now, id, out, |group, turn| group.commit(turn, request)) {
+            return response.into();
+        }
+        let refused = match request.generation_id_or_member_epoch {
+            0.. if version >= COMMIT_NAMES_MISSING_GROUP => Some(ErrorCode::GROUP_ID_NOT_FOUND),
+            0.. => Some(ErrorCode::ILLEGAL_GENERATION),
+            _ => (self.groups.len() >= self.config.groups_max).then_some(ErrorCode::GROUP_MAX_SIZE_REACHED),
+        };
+        if let Some(code) = refused {
+            return offsets::answer_commit(request, |_, _| code).into();
+        }
+        // the group begins to exist when its first offset is replayed
+        let turn = &mut Turn { now, config: &self.config, group_id: id, out };
+        Group::default().commit(turn, request).into()
+    }
+
+    fn leave(&mut self, now: Millis, request: super::LeaveGroupRequest, out: &mut Effects<Self>) -> Reply {
+        if request.group_id.is_empty() {
+            let error_code = ErrorCode::INVALID_GROUP_ID;
+            return LeaveGroupResponse { error_code, ..Default::default() }.into();
+        }
+        if !self.groups.contains_key(&request.group_id) {
+            return leave::nobody_known(request).into();
+        }
+        let id = request.group_id.clone();
+        self.with(now, &id, out, |group, turn| group.leave(turn, request)).unwrap_or_default().into()
+    }
+
+    fn delete(&mut self, now: Millis, id: &str, out: &mut Effects<Self>) -> ErrorCode {
+        let deleted = self.with(now, id, out, |group, turn| {
+            if group.state != State::Empty || !group.pending.is_empty() {
+                return ErrorCode::NON_EMPTY_GROUP;
+            }
+            group.forget(turn, group.committed(|_, _| true));
+            ErrorCode::NONE
+        });
+        deleted.unwrap_or(ErrorCode::GROUP_ID_NOT_FOUND)
+    }
+
+    fn forget_topic(&mut self, now: Millis, topic: &str, out: &mut Effects<Self>) {
+        for (id, group) in &self.groups {
+            let offsets = group.committed(|t, _| t == topic);
+            if !offsets.is_empty() {
+                group.forget(&mut Turn { now, config: &self.config, group_id: id, out }, offsets);
+            }
+        }
+    }
+}
+
+impl Machine for Groups {
+    type Input = Input;
+    type Reply = Reply;
+    type Record = Record;
+
+    /// Commits are most of the traffic, and none depends on another.
+    fn batches(input: &Input) -> bool {
+        matches!(input, Input::Commit(_))
+    }
+
+    fn handle(&mut self, now: Millis, ticket: Ticket, input: Input, out: &mut Effects<Self>) {
+        let reply: Reply = match input {
+            Input::Join(join) => return self.join(now, ticket, join, out),
+            Input::Sync(request) => {
+                let invalid = request.group_id.is_empty();
+                let known = self.with(now, &request.group_id, out, |g, turn| g.sync(turn, ticket, &request));
+                match (known, invalid) {
+                    (Some(()), _) => return,
+                    (None, true) => sync::refused(ErrorCode::INVALID_GROUP_ID).into(),
+                    (None, false) => sync::refused(ErrorCode::UNKNOWN_MEMBER_ID).into(),
+                }
+            }
+            Input::Heartbeat(request) => {
+                let missing = match request.group_id.is_empty() {
+                    true => ErrorCode::INVALID_GROUP_ID,
+                    false => ErrorCode::UNKNOWN_MEMBER_ID,
+                };
+                let known = self.with(now, &request.group_id, out, |g, turn| g.heartbeat(turn, &request));
+                known.unwrap_or(HeartbeatResponse { error_code: missing, ..Default::default() }).into()
+            }
+            Input::Leave(request) => self.leave(now, request, out),
+            Input::Commit(commit) => self.commit(now, &commit, out),
+            Input::Fetch(request) => match self.groups.get(&request.group_id) {
+                Some(group) => group.fetch(request).into(),
+                None => offsets::fetch_nothing(request).into(),
+            },
+            Input::Describe { group_id, version } => match self.groups.get(&group_id) {
+                Some(group) => group.describe(group_id).into(),
+                None => describe::nobody(group_id, version).into(),
+            },
+            Input::List(request) => {
+                Reply::List(self.groups.iter().filter_map(|(id, g)| g.listed(id, &request)).collect())
+            }
+            Input::Delete { group_id } => Reply::Done(self.delete(now, &group_id, out)),
+            Input::ForgetTopic { topic } => {
+                self.forget_topic(now, &topic, out);
+                Reply::Done(ErrorCode::NONE)
+            }
+            Input::Stats => Reply::Stats(self.stats()),
+        };
+        out.replies.push((ticket, reply));
+    }
+
+    fn wake(&mut self, now: Millis, out: &mut Effects<Self>) {
+        let later = self.due.split_off(&(now.saturating_add(1), String::new()));
+        for (_, id) in std::mem::replace(&mut self.due, later) {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.due = None;
+            }
+            self.with(now, &id, out, |group, turn| group.wake(turn));
+        }
+        match self.next_expiry {
+            Some(later) if later > now => return,
+            Some(_) if out.records.is_empty() => {
+                for (id, group) in &self.groups {
+                    group.expire(&mut Turn { now, config: &self.config, group_id: id, out });
+                }
+            }
+            // after a start nothing is expired at once: its consumers may be about to come back
+            None => {}
+            // a group decides once per call, so offsets have to wait for the next
+            Some(_) => return,
+        }
+        self.next_expiry = Some(now.saturating_add(self.config.offsets_retention_check_interval_ms));
+    }
+
+    fn deadline(&self) -> Option<Millis> {
+        let group = self.due.first().map(|(t, _)| *t);
+        let expiry = self.next_expiry.unwrap_or(Millis::MIN);
+        Some(group.map_or(expiry, |t| t.min(expiry)))
+    }
+
+    fn replay(&mut self, record: Record) {
+        let id = match record {
+            Record::Offset { group, topic, partition, value } => {
+                self.groups.entry(group.clone()).or_default().offsets.replay(topic, partition, value);
+                group
+            }
+            Record::Group { group, value } => {
+                let entry = self.groups.entry(group.clone()).or_default();
+                match value {
+                    Some(value) => entry.replay(value),
+                    None => entry.bury(),
+                }
+                group
+            }
+        };
+        self.touched(&id);
+    }
+}

@@ -1,0 +1,165 @@
+//! Consumer groups: who reads what, and how far they have come. The face of the group coordinator.
+//!
+//! Every group lives in one partition of `__consumer_offsets`, chosen by a hash of its id. Each partition has
+//! one [`Groups`] machine and one task that drives it (see [`crate::machine`]); [`Coordinator`] finds the
+//! right one. The files: `groups` is the machine; `classic` one group; `join`, `sync`, `leave`, `offsets` and
+//! `describe` what can be asked of it; `durable` and `record` what the log keeps of it.
+//!
+//! Not done: KIP-848 groups, transactional offsets, OffsetDelete.
+
+mod classic;
+mod describe;
+mod durable;
+mod face;
+mod groups;
+mod join;
+mod leave;
+mod offsets;
+mod record;
+mod sync;
+#[cfg(test)]
+mod tests;
+
+use braid_protocol::ErrorCode;
+use braid_protocol::api::describe_groups::DescribedGroup;
+use braid_protocol::api::heartbeat::{HeartbeatRequest, HeartbeatResponse};
+use braid_protocol::api::join_group::JoinGroupResponse;
+use braid_protocol::api::leave_group::{LeaveGroupRequest, LeaveGroupResponse};
+use braid_protocol::api::list_groups::{ListGroupsRequest, ListedGroup};
+use braid_protocol::api::offset_commit::{OffsetCommitRequest, OffsetCommitResponse};
+use braid_protocol::api::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchResponseGroup};
+use braid_protocol::api::sync_group::{SyncGroupRequest, SyncGroupResponse};
+
+pub use describe::Stats;
+pub use face::{Coordinator, partition_of};
+pub use groups::Groups;
+pub use join::Join;
+pub use record::Record;
+
+use crate::machine::Millis;
+
+/// The rules for groups, each with the name of its setting.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupConfig {
+    /// `group.initial.rebalance.delay.ms`
+    pub initial_rebalance_delay_ms: Millis,
+    /// `group.min.session.timeout.ms`
+    pub session_timeout_min_ms: i32,
+    /// `group.max.session.timeout.ms`
+    pub session_timeout_max_ms: i32,
+    /// `group.max.size`: members of one group; as many more may hold an id that they have not used yet.
+    pub members_max: usize,
+    /// Groups of one partition of `__consumer_offsets`; above it no new ones begin.
+    pub groups_max: usize,
+    /// Bytes of protocol names, metadata and ids that one member may have the broker remember.
+    pub member_max_bytes: usize,
+    /// `offset.metadata.max.bytes`
+    pub offset_metadata_max_bytes: usize,
+    /// `offsets.retention.minutes`, in milliseconds
+    pub offsets_retention_ms: Millis,
+    /// `offsets.retention.check.interval.ms`
+    pub offsets_retention_check_interval_ms: Millis,
+}
+
+impl Default for GroupConfig {
+    /// Kafka's defaults, and finite limits where Kafka has none.
+    fn default() -> Self {
+        GroupConfig {
+            initial_rebalance_delay_ms: 3_000,
+            session_timeout_min_ms: 6_000,
+            session_timeout_max_ms: 1_800_000,
+            members_max: 1_000,
+            groups_max: 10_000,
+            // A consumer of a thousand topics with long names needs more than 64 KiB.
+            member_max_bytes: 1 << 20,
+            offset_metadata_max_bytes: 4_096,
+            offsets_retention_ms: 10_080 * 60_000,
+            offsets_retention_check_interval_ms: 600_000,
+        }
+    }
+}
+
+/// An OffsetCommit request. Topics have names here: whoever asks by id translates.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Commit {
+    /// The request.
+    pub request: OffsetCommitRequest,
+    /// Its version: what a group that is not there is answered differs.
+    pub version: i16,
+}
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// JoinGroup. Answered when the rebalance is over.
+    Join(Join),
+    /// SyncGroup. Answered when the leader has decided.
+    Sync(SyncGroupRequest),
+    /// Heartbeat.
+    Heartbeat(HeartbeatRequest),
+    /// LeaveGroup. Whoever serves versions below 3 puts their one member into the list.
+    Leave(LeaveGroupRequest),
+    /// OffsetCommit.
+    Commit(Commit),
+    /// OffsetFetch, for one group.
+    Fetch(OffsetFetchRequestGroup),
+    /// DescribeGroups, for one group.
+    Describe {
+        /// The group.
+        group_id: String,
+        /// The request's version: what a group that is not there is answered differs.
+        version: i16,
+    },
+    /// ListGroups, for one partition's groups.
+    List(ListGroupsRequest),
+    /// DeleteGroups, for one group: NON_EMPTY_GROUP while it has members.
+    Delete {
+        /// The group.
+        group_id: String,
+    },
+    /// A topic was deleted: what was committed for it is forgotten.
+    ForgetTopic {
+        /// The topic's name.
+        topic: String,
+    },
+    /// Figures for metrics.
+    Stats,
+}
+
+macro_rules! replies {
+    ($($(#[$doc:meta])* $Name:ident($Response:ty)),* $(,)?) => {
+        /// What is answered.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Reply {
+            $($(#[$doc])* $Name($Response),)*
+            /// To [`Input::List`].
+            List(Vec<ListedGroup>),
+            /// To [`Input::Delete`] and [`Input::ForgetTopic`].
+            Done(ErrorCode),
+            /// To [`Input::Stats`].
+            Stats(Stats),
+        }
+        $(impl From<$Response> for Reply {
+            fn from(response: $Response) -> Reply {
+                Reply::$Name(response)
+            }
+        })*
+    };
+}
+
+replies! {
+    /// To [`Input::Join`].
+    Join(JoinGroupResponse),
+    /// To [`Input::Sync`].
+    Sync(SyncGroupResponse),
+    /// To [`Input::Heartbeat`].
+    Heartbeat(HeartbeatResponse),
+    /// To [`Input::Leave`].
+    Leave(LeaveGroupResponse),
+    /// To [`Input::Commit`].
+    Commit(OffsetCommitResponse),
+    /// To [`Input::Fetch`].
+    Fetch(OffsetFetchResponseGroup),
+    /// To [`Input::Describe`].
+    Describe(DescribedGroup),
+}

@@ -1,0 +1,208 @@
+//! The laws of every machine, held against random lives of groups. A failure names its seed.
+
+use super::*;
+
+const SEEDS: u64 = 600;
+const STEPS: usize = 120;
+
+/// A small generator of its own, so that a seed means the same for ever (splitmix64).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+
+    fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.below(of.len() as u64) as usize]
+    }
+}
+
+/// What a client may ask, sensible or not. Half of the time it uses what the group really knows.
+fn question(dice: &mut Dice, sim: &Sim, step: usize) -> Input {
+    let group_id = dice.pick(&["g", "h", "i"]).to_owned();
+    let known = sim.groups.group(&group_id);
+    let members: Vec<&str> =
+        known.iter().flat_map(|g| g.members.keys().chain(g.pending.keys())).map(|s| &**s).collect();
+    let member =
+        if members.is_empty() || dice.below(5) == 0 { dice.pick(&["", "who"]) } else { dice.pick(&members) };
+    let generation = known.map_or(-1, |g| g.generation) - i32::from(dice.below(8) == 0);
+    let generation = if dice.below(8) == 0 { -1 } else { generation };
+    let instance =
+        known.and_then(|g| g.members.get(member)?.instance_id.clone()).filter(|_| dice.below(4) > 0);
+    match dice.below(16) {
+        0..=4 => {
+            let name = format!("m{step}");
+            let protocols: &[&str] = if dice.below(3) == 0 { &["sticky", "range"] } else { &["range"] };
+            let mut join = join(if dice.below(3) == 0 { "" } else { member }, &name, protocols);
+            join.version = dice.below(10) as i16;
+            join.request.group_id = group_id;
+            join.request.rebalance_timeout_ms = 5_000 * (dice.below(5) as i32);
+            join.request.group_instance_id = instance;
+            if join.request.member_id.is_empty() && dice.below(3) == 0 {
+                join.request.group_instance_id = Some(dice.pick(&["s1", "s2", "s3"]).into());
+            }
+            Input::Join(join)
+        }
+        5..=8 => {
+            let leader = known.and_then(|g| g.leader.as_deref()).filter(|_| dice.below(3) == 0);
+            let mut sync = sync(leader.unwrap_or(member), generation, &members);
+            sync.group_id = group_id;
+            Input::Sync(sync)
+        }
+        9..=10 => Input::Heartbeat(HeartbeatRequest {
+            group_id,
+            member_id: member.into(),
+            generation_id: generation,
+            group_instance_id: instance,
+        }),
+        11 => {
+            let count = 1 + dice.below(2) as usize;
+            let one = |id: &&str| MemberIdentity { member_id: (*id).into(), ..Default::default() };
+            let mut leaving: Vec<_> = members.iter().take(count).map(one).collect();
+            leaving
+                .extend([one(&member), MemberIdentity { group_instance_id: instance, ..Default::default() }]);
+            Input::Leave(LeaveGroupRequest { group_id, members: leaving, ..Default::default() })
+        }
+        12..=13 => {
+            let mut commit = commit(member, generation, step as i64);
+            commit.request.group_id = group_id;
+            commit.request.topics[0].name = dice.pick(&["t", "u"]).into();
+            Input::Commit(commit)
+        }
+        14 => match dice.below(3) {
+            0 => Input::Delete { group_id },
+            1 => Input::ForgetTopic { topic: dice.pick(&["t", "u"]).into() },
+            _ => Input::Describe { group_id, version: 5 },
+        },
+        _ => Input::Fetch(OffsetFetchRequestGroup { group_id, ..Default::default() }),
+    }
+}
+
+/// What must outlive a crash, as text. A group that is rebalancing has only its offsets written down.
+fn durable(groups: &Groups, of: impl Fn(&str) -> bool) -> Vec<String> {
+    let known = groups.iter().filter(|(id, g)| of(id) && (g.recorded || !g.offsets.is_empty()));
+    let lines = known.map(|(id, g)| {
+        let protocol = g.protocol.as_deref().unwrap_or_default();
+        let members: Vec<_> = g
+            .members
+            .iter()
+            .map(|(id, m)| {
+                (
+                    id,
+                    &m.instance_id,
+                    m.session_timeout,
+                    m.rebalance_timeout,
+                    m.metadata(protocol),
+                    &m.assignment,
+                )
+            })
+            .collect();
+        let rest = (&g.state, g.generation, &g.protocol_type, &g.protocol, &g.leader, g.state_since, members);
+        let rest = if g.recorded && is_settled(groups, id) { format!("{rest:?}") } else { String::new() };
+        format!("{id} {:?} {rest}", g.offsets)
+    });
+    lines.collect()
+}
+
+fn is_settled(groups: &Groups, id: &str) -> bool {
+    groups.group(id).is_some_and(|g| matches!(g.state.name(), "Empty" | "Stable"))
+}
+
+/// One life: what was asked, what came of it. `watch` sees every step.
+fn live(seed: u64, mut watch: impl FnMut(&Sim)) -> Sim {
+    let mut dice = Dice(seed);
+    let config = GroupConfig { members_max: 5, offsets_retention_ms: 300_000, ..Default::default() };
+    let mut sim = Sim::with(GroupConfig { offsets_retention_check_interval_ms: 60_000, ..config });
+    for step in 0..STEPS {
+        sim.broken = seed.is_multiple_of(3) && dice.below(8) == 0;
+        match dice.below(4) {
+            0 => {
+                let by = [1, 500, 3_000, 9_000, 11_000, 70_000][dice.below(6) as usize];
+                sim.advance(by);
+            }
+            _ => {
+                let input = question(&mut dice, &sim, step);
+                sim.ask(input);
+            }
+        }
+        watch(&sim);
+    }
+    sim.broken = false;
+    sim
+}
+
+#[test]
+fn replaying_the_records_rebuilds_the_durable_state() {
+    let (mut settled, mut steps) = (0, 0);
+    for seed in 0..SEEDS {
+        live(seed, |sim| {
+            steps += 1;
+            if steps % 7 != 0 {
+                return; // a rebuild is slow, and what went wrong stays wrong
+            }
+            let rebuilt = sim.rebuilt();
+            let of = |id: &str| is_settled(&sim.groups, id);
+            settled += sim.groups.iter().filter(|(id, g)| of(id) && !g.members.is_empty()).count();
+            assert_eq!(durable(&sim.groups, of), durable(&rebuilt, of), "seed {seed}");
+            let offsets = |g: &Groups| -> Vec<_> {
+                let some = g.iter().filter(|(_, g)| !g.offsets.is_empty());
+                some.map(|(id, g)| (id.clone(), g.offsets.clone())).collect()
+            };
+            assert_eq!(offsets(&sim.groups), offsets(&rebuilt), "seed {seed}");
+        });
+    }
+    assert!(settled > 1_000, "the lives are too wild to say anything: {settled}");
+}
+
+#[test]
+fn every_ticket_is_answered_exactly_once() {
+    let mut parked = 0;
+    for seed in 0..SEEDS {
+        let mut sim = live(seed, |_| {});
+        parked += sim.asked as usize - sim.answers.len() - sim.refused.len();
+        sim.advance(400_000); // by now every rebalance and every session has ended
+        let unanswered = |t: &Ticket| !sim.answers.contains_key(t) && !sim.refused.contains(t);
+        let unanswered: Vec<Ticket> = (1..=sim.asked).filter(unanswered).collect();
+        assert_eq!((unanswered, sim.twice), (vec![], vec![]), "seed {seed}");
+    }
+    assert!(parked > 100, "only {parked} had to wait");
+}
+
+#[test]
+fn a_wake_before_the_deadline_does_nothing() {
+    for seed in 0..SEEDS {
+        live(seed, |sim| {
+            let mut early = sim.groups.clone();
+            let mut effects = Effects::default();
+            // a member whose session has not begun is due since ever
+            let Some(before) = early.deadline().unwrap().checked_sub(1) else { return };
+            early.wake(before, &mut effects);
+            assert!(effects.records.is_empty() && effects.replies.is_empty(), "seed {seed}");
+            assert_eq!(early, sim.groups, "seed {seed}");
+        });
+    }
+}
+
+#[test]
+fn the_same_seed_leaves_the_same_trace() {
+    for seed in 0..SEEDS {
+        let (one, two) = (live(seed, |_| {}), live(seed, |_| {}));
+        assert_eq!((one.log, one.answers), (two.log, two.answers), "seed {seed}");
+    }
+}
+
+#[test]
+fn the_index_of_deadlines_is_what_the_groups_say() {
+    for seed in 0..SEEDS {
+        live(seed, |sim| {
+            for (id, group) in sim.groups.iter() {
+                assert_eq!(group.due, group.deadline(), "group {id}, seed {seed}");
+                assert!(!group.is_idle(), "group {id} should be gone, seed {seed}");
+            }
+        });
+    }
+}

@@ -1,0 +1,115 @@
+//! How long offsets are kept, and how groups end.
+
+use super::*;
+
+const WEEK: Millis = 10_080 * 60_000;
+const CHECK: Millis = 600_000;
+
+fn delete(sim: &mut Sim) -> ErrorCode {
+    let ticket = sim.ask(Input::Delete { group_id: "g".into() });
+    match sim.answers.remove(&ticket) {
+        Some(Reply::Done(code)) => code,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Time passes and these members stay alive.
+fn live_on(sim: &mut Sim, members: &[&str], by: Millis) {
+    for _ in 0..by / 9_000 {
+        sim.advance(9_000);
+        members.iter().for_each(|m| assert_eq!(sim.beat(m, 1), ErrorCode::NONE));
+    }
+}
+
+#[test]
+fn a_consumer_of_its_own_is_forgotten_a_week_after_its_last_commit() {
+    let mut sim = Sim::new();
+    sim.commit("", -1, 1);
+    sim.advance(WEEK - 1);
+    assert_eq!(sim.committed(), 1);
+    sim.commit("", -1, 2);
+    sim.advance(WEEK - 1);
+    assert_eq!(sim.committed(), 2);
+    sim.advance(CHECK);
+    assert_eq!(sim.committed(), -1);
+    assert_eq!((sim.groups.stats().groups(), sim.rebuilt().stats().groups()), (0, 0));
+}
+
+#[test]
+fn a_group_is_forgotten_a_week_after_its_last_member_left() {
+    let mut sim = Sim::stable(&["a"]);
+    sim.commit("a", 1, 1);
+    live_on(&mut sim, &["a"], WEEK + 2 * CHECK);
+    assert_eq!(sim.committed(), 1, "as long as someone reads the topic it is kept");
+    sim.leave("a", None);
+    sim.advance(WEEK - CHECK);
+    assert_eq!(sim.committed(), 1);
+    sim.restart();
+    sim.advance(2 * CHECK);
+    assert_eq!((sim.committed(), sim.state()), (-1, "Dead".into()));
+    let last = sim.log.last().unwrap();
+    assert_eq!(
+        Record::read(&last.0, last.1.as_ref()),
+        Ok(Some(Record::Group { group: "g".into(), value: None }))
+    );
+    assert_eq!(sim.rebuilt().stats().groups(), 0);
+}
+
+#[test]
+fn members_keep_only_the_topics_they_read() {
+    let mut sim = Sim::stable(&["a"]);
+    let mut other = commit("a", 1, 5);
+    other.request.topics[0].name = "old".into();
+    sim.commit_as(other);
+    sim.commit("a", 1, 6);
+    live_on(&mut sim, &["a"], WEEK + CHECK);
+    assert_eq!(sim.fetch(None), [("t".into(), 0, 6)]);
+}
+
+#[test]
+fn a_client_of_old_may_say_how_long() {
+    let mut sim = Sim::new();
+    let mut short = commit("", -1, 5);
+    short.request.retention_time_ms = 1_000;
+    sim.commit_as(short);
+    sim.restart();
+    assert_eq!(sim.committed(), 5);
+    sim.advance(CHECK);
+    assert_eq!(sim.committed(), -1);
+}
+
+#[test]
+fn a_group_can_be_deleted_when_nobody_is_in_it() {
+    let mut sim = Sim::stable(&["a"]);
+    sim.commit("a", 1, 5);
+    assert_eq!(delete(&mut sim), ErrorCode::NON_EMPTY_GROUP);
+    sim.leave("a", None);
+    assert_eq!(delete(&mut sim), ErrorCode::NONE);
+    assert_eq!((sim.committed(), delete(&mut sim)), (-1, ErrorCode::GROUP_ID_NOT_FOUND));
+    assert_eq!(sim.rebuilt().stats().groups(), 0);
+}
+
+#[test]
+fn offsets_of_a_deleted_topic_are_forgotten() {
+    let mut sim = Sim::stable(&["a"]);
+    let mut other = commit("a", 1, 5);
+    other.request.topics[0].name = "gone".into();
+    sim.commit_as(other);
+    sim.commit("a", 1, 6);
+    sim.ask(Input::ForgetTopic { topic: "gone".into() });
+    assert_eq!(sim.fetch(None), [("t".into(), 0, 6)]);
+    sim.ask(Input::ForgetTopic { topic: "t".into() });
+    assert_eq!((sim.fetch(None), sim.state()), (vec![], "Stable".into()));
+}
+
+#[test]
+fn records_that_cannot_be_read_are_passed_over() {
+    let mut sim = Sim::new();
+    sim.commit("", -1, 5);
+    sim.log.push((Bytes::from_static(&[0, 3, 0, 1, b'g']), Some(Bytes::from_static(b"a KIP-848 group"))));
+    sim.log.push((Bytes::from_static(b"\0"), None));
+    let (key, _) = sim.log[0].clone();
+    sim.log.push((key, Some(Bytes::from_static(&[0, 3, 9]))));
+    sim.restart();
+    assert_eq!((sim.committed(), sim.groups.stats().skipped_records), (5, 3));
+}

@@ -1,0 +1,111 @@
+//! The HTTP side: `/metrics` for Prometheus, `/healthz` for whoever restarts processes, `/` for people.
+//!
+//! One request per connection, within a time and a size (see `visit.rs`): nobody here needs more, and nobody
+//! can hold more than that.
+
+mod visit; // a connection that cannot stay long or say much
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tracing::{debug, error};
+
+use crate::metrics::Metrics;
+use visit::Door;
+
+/// How long requests that are being answered may go on after the shutdown began.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// Says whether the broker works; the error is the reason why not, for people.
+pub type Health = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// What the pages are made of.
+#[derive(Clone)]
+pub struct HttpState {
+    /// What `/metrics` shows.
+    pub metrics: Arc<Metrics>,
+    /// What `/healthz` asks.
+    pub health: Health,
+}
+
+/// Serves until `shutdown` completes, then lets answers that are on their way finish for a moment.
+pub async fn serve(listener: TcpListener, state: HttpState, shutdown: impl Future<Output = ()>) {
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = axum::serve(Door::new(listener), router(state)).with_graceful_shutdown(async {
+        // Either way it is over: told to stop, or the sender is gone.
+        let _ = stopped.await;
+    });
+    let deadline = async {
+        shutdown.await;
+        drop(stop);
+        tokio::time::sleep(LAST_ANSWERS).await;
+    };
+    tokio::select! {
+        ended = server.into_future() => if let Err(error) = ended { debug!(%error, "http server ended") },
+        () = deadline => debug!("http clients were still connected"),
+    }
+}
+
+fn router(state: HttpState) -> Router {
+    Router::new()
+        .route("/", get(front))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(health))
+        .fallback(missing)
+        .with_state(state)
+}
+
+/// An answer after which the connection is closed.
+fn answer(status: StatusCode, content_type: &str, body: String) -> Response {
+    let headers = [(header::CONTENT_TYPE, content_type), (header::CONNECTION, "close")];
+    (status, headers, body).into_response()
+}
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+async fn front() -> Response {
+    let text = concat!(
+        "Braid ",
+        env!("CARGO_PKG_VERSION"),
+        ", a Kafka-compatible broker.\n\n",
+        "Kafka clients connect to the broker's other port (listeners, 9092 by default). This one has:\n\n",
+        "  /metrics   what the broker counts, for Prometheus\n",
+        "  /healthz   200 if the broker works, 503 and the reason if not\n",
+    );
+    answer(StatusCode::OK, PLAIN, text.to_owned())
+}
+
+async fn missing() -> Response {
+    answer(StatusCode::NOT_FOUND, PLAIN, "no such page; / lists those there are\n".to_owned())
+}
+
+async fn health(State(state): State<HttpState>) -> Response {
+    match (state.health)() {
+        Ok(()) => answer(StatusCode::OK, PLAIN, "ok\n".to_owned()),
+        Err(reason) => answer(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("{reason}\n")),
+    }
+}
+
+async fn metrics(State(state): State<HttpState>) -> Response {
+    // Many partitions make a long page, so it is written where blocking is allowed.
+    let text = tokio::task::spawn_blocking(move || state.metrics.render()).await;
+    match text {
+        Ok(Ok(text)) => answer(StatusCode::OK, Metrics::content_type(), text),
+        Ok(Err(error)) => failed(&error),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> Response {
+    error!(%error, "metrics cannot be rendered");
+    answer(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("metrics cannot be rendered: {error}\n"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,278 @@
+//! Coordinators as values: the [`Machine`] trait, and the driver that gives a machine its clock and its log.
+//!
+//! A machine decides, the driver writes down, the machine replays. So a test is a list of inputs and a time,
+//! a restart is the same code as normal life, and no answer leaves before what it rests on is durable.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use braid_protocol::ErrorCode;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// Milliseconds since the Unix epoch, as Kafka writes them in records.
+pub type Millis = i64;
+
+/// Who waits for an answer. Never used twice by one driver.
+pub type Ticket = u64;
+
+/// A coordinator without I/O, clock and randomness. What time it is and which ids to hand out comes in from
+/// outside.
+///
+/// The laws, which one test checks for every machine:
+/// 1. **Durable state changes only in `replay`.** Replaying all records emitted so far into a fresh machine
+///    rebuilds it. `handle` and `wake` may change what a crash may take away: sessions, parked tickets, a
+///    rebalance under way.
+/// 2. **Every ticket is answered exactly once**, at once or later (it is *parked* until then).
+/// 3. **A decision that is not written down did not happen.** If the records of one call cannot be appended
+///    they are not replayed, the replies of that call become the error, and the machine must be able to go
+///    on.
+/// 4. **`wake` before `deadline` does nothing.** A machine that was just replayed may be due at once, to
+///    start what depends on the time.
+/// 5. **Same inputs, same times, same effects**: nothing depends on hash order.
+pub trait Machine: Sized {
+    /// What it is asked.
+    type Input;
+    /// What it answers.
+    type Reply;
+    /// What it writes down.
+    type Record;
+
+    /// Whether inputs like this one may be handled one after the other before the records of any is replayed,
+    /// so that they share one append. True only if their decisions do not depend on each other's records.
+    fn batches(_input: &Self::Input) -> bool {
+        false
+    }
+
+    /// Decides about one input.
+    fn handle(&mut self, now: Millis, ticket: Ticket, input: Self::Input, out: &mut Effects<Self>);
+
+    /// Does what is due. Called at or after [`Machine::deadline`].
+    fn wake(&mut self, now: Millis, out: &mut Effects<Self>);
+
+    /// When it wants to be woken next.
+    fn deadline(&self) -> Option<Millis>;
+
+    /// Takes over one record: right after its append, and again at start-up.
+    fn replay(&mut self, record: Self::Record);
+}
+
+/// What comes of one decision.
+pub struct Effects<M: Machine> {
+    /// To be appended together, then replayed in this order.
+    pub records: Vec<M::Record>,
+    /// To be answered once the records, and all before them, are durable.
+    pub replies: Vec<(Ticket, M::Reply)>,
+}
+
+impl<M: Machine> Default for Effects<M> {
+    fn default() -> Self {
+        Effects { records: Vec::new(), replies: Vec::new() }
+    }
+}
+
+/// Where a machine's records go: one partition of an internal topic.
+pub trait Journal: Send + Sync + 'static {
+    /// What it keeps.
+    type Record;
+
+    /// Appends all records, as one or more batches, or none of them; returns the offset after the last.
+    fn append(&self, now: Millis, records: &[Self::Record]) -> Result<i64, ErrorCode>;
+
+    /// The offset below which everything is durable.
+    fn durable(&self) -> i64;
+
+    /// Waits until [`Journal::durable`] is at least `end`; fails when it never will be. Safe to drop and ask
+    /// again.
+    fn wait_durable(&self, end: i64) -> impl Future<Output = Result<(), ErrorCode>> + Send;
+}
+
+/// Wall-clock time: the system's, or for tests one that follows tokio's clock, which can be paused.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// When tokio's clock showed what; none for the system's own time, corrections by NTP included.
+    virtual_since: Option<(Instant, Millis)>,
+}
+
+impl Clock {
+    /// A clock that shows `wall` now and goes as tokio's does.
+    pub fn starting_at(wall: Millis) -> Clock {
+        Clock { virtual_since: Some((Instant::now(), wall)) }
+    }
+
+    /// The system's clock.
+    pub fn system() -> Clock {
+        Clock { virtual_since: None }
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Millis {
+        let (passed, wall) = match self.virtual_since {
+            Some((start, wall)) => (start.elapsed(), wall),
+            None => (SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(), 0),
+        };
+        wall.saturating_add(Millis::try_from(passed.as_millis()).unwrap_or(Millis::MAX))
+    }
+
+    /// When this clock will show `time`, if nobody turns it; at most a minute ahead, so that one that was turned is
+    /// looked at again.
+    fn instant(&self, time: Millis) -> Instant {
+        const AHEAD_MAX: Millis = 60_000;
+        let ahead = time.saturating_sub(self.now()).clamp(0, AHEAD_MAX);
+        Instant::now() + Duration::from_millis(ahead.unsigned_abs())
+    }
+}
+
+/// One question to a driver. If nobody waits for the answer any more, it is dropped.
+pub struct Ask<M: Machine> {
+    /// The question.
+    pub input: M::Input,
+    /// Where the answer goes. An error means that the journal failed; a closed channel, that the driver
+    /// ended.
+    pub answer: Answer<M>,
+}
+
+/// Where an answer goes.
+pub type Answer<M> = oneshot::Sender<Result<<M as Machine>::Reply, ErrorCode>>;
+
+/// Inputs taken from the channel at once.
+const BATCH_MAX: usize = 1_024;
+/// Records that inputs which share an append may pile up: far from what fits into one batch of a log.
+const RECORDS_MAX: usize = 1_024;
+/// Answers that wait for the disk, above which no more inputs are taken.
+const HELD_MAX: usize = 16_384;
+/// After a failed append, `wake` waits this long: what failed would be due again at once.
+const RETRY_MS: Millis = 1_000;
+
+/// Runs one machine until every sender of `inbox` is gone and all its answers are out.
+pub async fn drive<M, J>(machine: M, journal: J, clock: Clock, mut inbox: mpsc::Receiver<Ask<M>>)
+where
+    M: Machine,
+    J: Journal<Record = M::Record>,
+{
+    let end = journal.durable();
+    let mut driver = Driver {
+        machine,
+        journal,
+        clock,
+        next: 0,
+        parked: BTreeMap::new(),
+        held: VecDeque::new(),
+        end,
+        not_before: Millis::MIN,
+    };
+    let (mut asks, mut open) = (Vec::new(), true);
+    while open || !driver.held.is_empty() {
+        driver.wake_if_due();
+        driver.release();
+        let end = driver.held.front().map(|h| h.end);
+        let due = driver.due().map(|t| clock.instant(t));
+        tokio::select! {
+            durable = driver.journal.wait_durable(end.unwrap_or(0)), if end.is_some() => {
+                if let Err(code) = durable {
+                    driver.refuse(code);
+                }
+            }
+            taken = inbox.recv_many(&mut asks, BATCH_MAX), if open && driver.held.len() < HELD_MAX => {
+                open = taken > 0;
+                driver.take(asks.drain(..));
+            }
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+        }
+    }
+}
+
+struct Driver<M: Machine, J> {
+    machine: M,
+    journal: J,
+    clock: Clock,
+    next: Ticket,
+    /// Asked and not yet answered by the machine.
+    parked: BTreeMap<Ticket, Answer<M>>,
+    /// Answered, but waiting for the journal; in the order of the answers, and so of `end`.
+    held: VecDeque<Held<M>>,
+    /// The offset after the last record appended.
+    end: i64,
+    not_before: Millis,
+}
+
+struct Held<M: Machine> {
+    end: i64,
+    answer: Answer<M>,
+    reply: M::Reply,
+}
+
+impl<M: Machine, J: Journal<Record = M::Record>> Driver<M, J> {
+    fn due(&self) -> Option<Millis> {
+        self.machine.deadline().map(|t| t.max(self.not_before))
+    }
+
+    fn wake_if_due(&mut self) {
+        let now = self.clock.now();
+        if self.due().is_some_and(|t| t <= now) {
+            let mut effects = Effects::default();
+            self.machine.wake(now, &mut effects);
+            self.settle(now, &mut effects);
+        }
+    }
+
+    fn take(&mut self, asks: impl Iterator<Item = Ask<M>>) {
+        // what has ended has ended, even if a heartbeat comes at the same moment
+        self.wake_if_due();
+        let now = self.clock.now();
+        let mut effects = Effects::default();
+        for Ask { input, answer } in asks {
+            let alone = !M::batches(&input);
+            if alone {
+                self.settle(now, &mut effects);
+            }
+            self.next += 1;
+            self.parked.insert(self.next, answer);
+            self.machine.handle(now, self.next, input, &mut effects);
+            if alone || effects.records.len() >= RECORDS_MAX {
+                self.settle(now, &mut effects);
+            }
+        }
+        self.settle(now, &mut effects);
+    }
+
+    /// Appends, replays, and lets the replies wait for the journal.
+    fn settle(&mut self, now: Millis, effects: &mut Effects<M>) {
+        let Effects { records, replies } = std::mem::take(effects);
+        if !records.is_empty() {
+            match self.journal.append(now, &records) {
+                Ok(end) => self.end = end,
+                Err(code) => {
+                    tracing::warn!(%code, records = records.len(), "coordinator records not appended");
+                    self.not_before = now.saturating_add(RETRY_MS);
+                    for (ticket, _) in replies {
+                        self.parked.remove(&ticket).map(|answer| answer.send(Err(code)));
+                    }
+                    return;
+                }
+            }
+        }
+        records.into_iter().for_each(|r| self.machine.replay(r));
+        for (ticket, reply) in replies {
+            if let Some(answer) = self.parked.remove(&ticket) {
+                self.held.push_back(Held { end: self.end, answer, reply });
+            }
+        }
+    }
+
+    /// Sends what rests on durable records only.
+    fn release(&mut self) {
+        let durable = self.journal.durable();
+        while let Some(held) = self.held.pop_front_if(|h| h.end <= durable) {
+            let _ = held.answer.send(Ok(held.reply)); // the client may have hung up
+        }
+    }
+
+    /// The journal has failed for good: nothing held will ever be durable.
+    fn refuse(&mut self, code: ErrorCode) {
+        for held in self.held.drain(..) {
+            let _ = held.answer.send(Err(code));
+        }
+    }
+}

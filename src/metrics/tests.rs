@@ -1,0 +1,178 @@
+//! Tests of the metrics as a scraper sees them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::Registry;
+
+use super::*;
+
+struct World;
+
+impl Scrape for World {
+    fn partitions(&self) -> Vec<PartitionStat> {
+        let topic: Arc<str> = "with \"quotes\"".into();
+        vec![PartitionStat { topic, partition: 3, size: 1024, start: 5, end: 10, segments: 2 }]
+    }
+
+    fn counts(&self) -> Counts {
+        Counts { topics: 7, groups_stable: 2, ..Counts::default() }
+    }
+}
+
+fn metrics() -> Metrics {
+    Metrics::new(Registry::new()).unwrap()
+}
+
+/// Reads the text format strictly: each family has HELP, then TYPE, then its samples, and appears once.
+fn samples(text: &str) -> BTreeMap<String, f64> {
+    let mut families = Vec::new();
+    let mut samples = BTreeMap::new();
+    let mut lines = text.lines();
+    let mut line = lines.next();
+    while let Some(help) = line {
+        let name = help.strip_prefix("# HELP ").unwrap_or_else(|| panic!("HELP expected: {help}"));
+        let (name, words) = name.split_once(' ').expect("a name and words");
+        assert!(!words.is_empty() && !families.contains(&name.to_owned()), "{name} appears twice");
+        families.push(name.to_owned());
+        let kind = lines.next().unwrap().strip_prefix(&format!("# TYPE {name} ")).expect("a type");
+        assert!(["counter", "gauge", "histogram"].contains(&kind));
+        line = lines.next();
+        while let Some(sample) = line.filter(|l| !l.starts_with('#')) {
+            let (series, value) = sample.rsplit_once(' ').unwrap();
+            let end = series.find('{').unwrap_or(series.len());
+            let suffix = series[..end].strip_prefix(name).expect("a sample of this family");
+            assert!(
+                suffix.is_empty() || (kind == "histogram" && ["_bucket", "_sum", "_count"].contains(&suffix))
+            );
+            assert!(
+                samples.insert(series.to_owned(), value.parse().unwrap()).is_none(),
+                "{series} appears twice"
+            );
+            line = lines.next();
+        }
+    }
+    samples
+}
+
+#[test]
+fn topic_counters_are_one_handle_and_go_with_the_topic() {
+    let metrics = metrics();
+    let orders = metrics.topic("orders");
+    orders.messages_in.inc_by(3);
+    metrics.topic("orders").messages_in.inc();
+    assert!(Arc::ptr_eq(&orders, &metrics.topic("orders")));
+    metrics.topic("other").bytes_in.inc_by(9);
+    let series = |name: &str, topic: &str| {
+        format!("kafka_server_brokertopicmetrics_{name}_total{{topic=\"{topic}\"}}")
+    };
+    let before = samples(&metrics.render().unwrap());
+    assert_eq!(before[&series("messagesin", "orders")], 4.0);
+    assert_eq!(before[&series("bytesin", "other")], 9.0);
+    metrics.forget("orders");
+    let after = samples(&metrics.render().unwrap());
+    assert!(!after.keys().any(|s| s.contains("orders")));
+    assert!(after.contains_key(&series("bytesin", "other")));
+    assert_eq!(metrics.topic("orders").messages_in.get(), 0, "a topic of the same name begins anew");
+}
+
+#[test]
+fn requests_are_counted_by_version_and_by_error_and_timed() {
+    let metrics = metrics();
+    let fetch = metrics.request("Fetch", 17);
+    fetch.answered(Duration::from_micros(200), None);
+    fetch.answered(Duration::from_secs(40), Some("NOT_LEADER_OR_FOLLOWER"));
+    metrics.request("Fetch", 4).answered(Duration::ZERO, None);
+    let seen = samples(&metrics.render().unwrap());
+    let name = |rest: &str| format!("kafka_network_requestmetrics_{rest}");
+    assert_eq!(seen[&name("requests_total{request=\"Fetch\",version=\"17\"}")], 2.0);
+    assert_eq!(seen[&name("errors_total{error=\"NONE\",request=\"Fetch\"}")], 2.0);
+    assert_eq!(seen[&name("errors_total{error=\"NOT_LEADER_OR_FOLLOWER\",request=\"Fetch\"}")], 1.0);
+    assert_eq!(seen[&name("totaltime_seconds_bucket{request=\"Fetch\",le=\"0.0001\"}")], 1.0);
+    assert_eq!(seen[&name("totaltime_seconds_bucket{request=\"Fetch\",le=\"0.00025\"}")], 2.0);
+    assert_eq!(seen[&name("totaltime_seconds_count{request=\"Fetch\"}")], 3.0);
+}
+
+#[test]
+fn a_connection_counts_until_it_is_dropped() {
+    let metrics = metrics();
+    let listener = metrics.listener("PLAINTEXT");
+    let mut connection = listener.opened();
+    connection.software("wrong", "1");
+    connection.software("apache-kafka-java", "4.0.0");
+    let second = listener.opened();
+    listener.refused("max.connections");
+    let name = |rest: &str| format!("kafka_server_socket_server_metrics_{rest}");
+    let count = name("connection_count{listener=\"PLAINTEXT\",networkProcessor=\"0\"}");
+    let software = name(
+        "connections_software{listener=\"PLAINTEXT\",clientSoftwareName=\"apache-kafka-java\",\
+         clientSoftwareVersion=\"4.0.0\"}",
+    );
+    let seen = samples(&metrics.render().unwrap());
+    assert_eq!((seen[&count], seen[&software]), (2.0, 1.0));
+    assert_eq!(
+        seen[&name("connection_refused_total{limit=\"max.connections\",listener=\"PLAINTEXT\"}")],
+        1.0
+    );
+    assert!(!seen.keys().any(|s| s.contains("\"wrong\"")));
+    drop((connection, second));
+    let seen = samples(&metrics.render().unwrap());
+    assert_eq!(seen[&count], 0.0);
+    assert_eq!(seen[&name("connection_close_total{listener=\"PLAINTEXT\",networkProcessor=\"0\"}")], 2.0);
+    assert!(!seen.contains_key(&software), "a kind of software goes with its last connection");
+}
+
+#[test]
+fn what_clients_call_themselves_cannot_grow_without_bound() {
+    let metrics = metrics();
+    let listener = metrics.listener("PLAINTEXT");
+    let mut open = Vec::new();
+    for i in 0..300 {
+        let mut connection = listener.opened();
+        connection.software(&format!("client-{i}"), "1");
+        open.push(connection);
+    }
+    open[0].software("evil\"\n{", &"9".repeat(1000));
+    let seen = samples(&metrics.render().unwrap());
+    let kinds: Vec<_> = seen.iter().filter(|(s, _)| s.contains("connections_software")).collect();
+    assert!(kinds.len() <= 201, "{} kinds", kinds.len());
+    assert_eq!(kinds.iter().map(|(_, n)| **n).sum::<f64>(), 300.0);
+    assert!(!seen.keys().any(|s| s.contains("evil") || s.contains("999")));
+}
+
+#[test]
+fn states_are_asked_for_at_each_scrape_while_their_owner_lives() {
+    let metrics = metrics();
+    let world: Arc<dyn Scrape> = Arc::new(World);
+    metrics.observe(Arc::downgrade(&world)).unwrap();
+    assert!(metrics.observe(Arc::downgrade(&world)).is_err(), "only once");
+    let seen = samples(&metrics.render().unwrap());
+    let labels = "{partition=\"3\",topic=\"with \\\"quotes\\\"\"}";
+    assert_eq!(seen[&format!("kafka_log_log_size{labels}")], 1024.0);
+    assert_eq!(seen[&format!("kafka_log_log_logendoffset{labels}")], 10.0);
+    assert_eq!(seen["kafka_controller_kafkacontroller_globaltopiccount"], 7.0);
+    assert_eq!(seen["kafka_coordinator_group_groupmetadatamanager_numgroupsstable"], 2.0);
+    drop(world);
+    let seen = samples(&metrics.render().unwrap());
+    assert!(!seen.keys().any(|s| s.starts_with("kafka_log")));
+}
+
+#[test]
+fn the_process_measures_itself() {
+    let text = metrics().render().unwrap();
+    let seen = samples(&text);
+    assert!(seen["process_resident_memory_bytes"] > 1e5);
+    assert!(seen["process_virtual_memory_bytes"] >= seen["process_resident_memory_bytes"]);
+    assert!(seen["process_open_fds"] >= 3.0 && seen["process_open_fds"] <= seen["process_max_fds"]);
+    assert!(seen["process_start_time_seconds"] > 1.7e9);
+    assert!(text.contains("# TYPE process_cpu_seconds_total counter"));
+    assert!(text.contains("braid_build_info{version="));
+}
+
+#[test]
+fn two_sets_of_metrics_do_not_share_a_registry() {
+    let registry = Registry::new();
+    assert!(Metrics::new(registry.clone()).is_ok());
+    assert!(Metrics::new(registry).is_err());
+}

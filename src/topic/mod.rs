@@ -1,0 +1,112 @@
+//! Topics and their partitions, as this broker holds them: by name, by id, by number.
+
+mod dir;
+mod partition;
+mod wait;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use braid_protocol::Uuid;
+use parking_lot::RwLock;
+
+use crate::cluster::TopicImage;
+use crate::config::TopicConfig;
+use crate::metrics::TopicMetrics;
+
+pub use dir::{LogDir, Wanted};
+pub use partition::{Fault, LEADER_EPOCH, Partition, Settings};
+pub use wait::Waiter;
+
+/// A topic with its open partitions.
+pub struct Topic {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its id.
+    pub id: Uuid,
+    /// Its config: what was set on it, and the broker's for the rest.
+    pub config: TopicConfig,
+    /// Its counters.
+    pub metrics: Arc<TopicMetrics>,
+    partitions: RwLock<Arc<[Arc<Partition>]>>,
+}
+
+impl Topic {
+    /// A topic with the partitions that are open so far.
+    pub fn new(
+        image: &TopicImage,
+        config: TopicConfig,
+        metrics: Arc<TopicMetrics>,
+        open: Vec<Arc<Partition>>,
+    ) -> Topic {
+        let (name, id) = (image.name.clone(), image.id);
+        Topic { name, id, config, metrics, partitions: RwLock::new(open.into()) }
+    }
+
+    /// Its partitions, in the order of their numbers.
+    pub fn partitions(&self) -> Arc<[Arc<Partition>]> {
+        self.partitions.read().clone()
+    }
+
+    /// The partition of this number.
+    pub fn partition(&self, index: i32) -> Option<Arc<Partition>> {
+        self.partitions.read().get(usize::try_from(index).ok()?).cloned()
+    }
+
+    /// Adds partitions behind the last.
+    pub fn grow(&self, more: Vec<Arc<Partition>>) {
+        let mut partitions = self.partitions.write();
+        *partitions = partitions.iter().cloned().chain(more).collect();
+    }
+}
+
+/// All topics that are open.
+#[derive(Default)]
+pub struct Topics {
+    maps: RwLock<Maps>,
+}
+
+#[derive(Default)]
+struct Maps {
+    by_name: HashMap<Arc<str>, Arc<Topic>>,
+    by_id: HashMap<Uuid, Arc<Topic>>,
+}
+
+impl Topics {
+    /// The topic of this name.
+    pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
+        self.maps.read().by_name.get(name).cloned()
+    }
+
+    /// The topic of this id.
+    pub fn get_by_id(&self, id: Uuid) -> Option<Arc<Topic>> {
+        self.maps.read().by_id.get(&id).cloned()
+    }
+
+    /// All topics, in no particular order.
+    pub fn all(&self) -> Vec<Arc<Topic>> {
+        self.maps.read().by_name.values().cloned().collect()
+    }
+
+    /// All partitions, in no particular order.
+    pub fn partitions(&self) -> Vec<Arc<Partition>> {
+        self.all().iter().flat_map(|topic| topic.partitions().to_vec()).collect()
+    }
+
+    /// Makes a topic known.
+    pub fn insert(&self, topic: Arc<Topic>) {
+        let mut maps = self.maps.write();
+        maps.by_id.insert(topic.id, topic.clone());
+        maps.by_name.insert(topic.name.clone(), topic);
+    }
+
+    /// Forgets a topic; requests that hold it already may still finish with it.
+    pub fn remove(&self, id: Uuid) -> Option<Arc<Topic>> {
+        let mut maps = self.maps.write();
+        let topic = maps.by_id.remove(&id)?;
+        if maps.by_name.get(&topic.name).is_some_and(|named| named.id == id) {
+            maps.by_name.remove(&topic.name);
+        }
+        Some(topic)
+    }
+}

@@ -1,0 +1,159 @@
+//! Waiting for a partition to move: nobody polls, and an append with nobody waiting pays one atomic load.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// One request that waits, perhaps on many partitions at once.
+#[derive(Debug)]
+pub struct Waiter {
+    /// Bytes that must still appear before it is worth waking up.
+    missing: AtomicI64,
+    wake: Notify,
+}
+
+impl Waiter {
+    /// A request that wants to be woken once `bytes` more bytes can be read, all its partitions together.
+    pub fn new(bytes: i64) -> Arc<Waiter> {
+        Arc::new(Waiter { missing: AtomicI64::new(bytes), wake: Notify::new() })
+    }
+
+    /// Returns when enough has happened since the waiter was made or last returned from here.
+    pub async fn woken(&self) {
+        self.wake.notified().await;
+    }
+}
+
+/// What a waiter waits for at one partition.
+#[derive(Clone, Copy, Debug)]
+enum Until {
+    /// The watermark to be at least this offset.
+    Offset(i64),
+    /// New bytes below the watermark, counted down in `Waiter::missing`.
+    Bytes,
+}
+
+/// Those who wait at one partition.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    /// Kept beside the list so that the common case, nobody, needs no lock.
+    count: AtomicUsize,
+    list: Mutex<Vec<(Arc<Waiter>, Until)>>,
+}
+
+impl Waiters {
+    /// Counts new bytes for the waiter until the returned guard is dropped.
+    pub(super) fn add_bytes<'a>(&'a self, waiter: &Arc<Waiter>) -> Waiting<'a> {
+        self.add(waiter, Until::Bytes)
+    }
+
+    /// Wakes the waiter when the watermark reaches `offset`, unless the returned guard is dropped before.
+    pub(super) fn add_offset<'a>(&'a self, waiter: &Arc<Waiter>, offset: i64) -> Waiting<'a> {
+        self.add(waiter, Until::Offset(offset))
+    }
+
+    fn add<'a>(&'a self, waiter: &Arc<Waiter>, until: Until) -> Waiting<'a> {
+        let mut list = self.list.lock();
+        list.push((waiter.clone(), until));
+        self.count.store(list.len(), Ordering::SeqCst);
+        Waiting { at: self, waiter: waiter.clone() }
+    }
+
+    /// The watermark moved to `watermark`, by `bytes`.
+    pub(super) fn moved(&self, watermark: i64, bytes: usize) {
+        // SeqCst, as in `add`: either the mover sees the waiter here, or the waiter, who looks at the watermark
+        // after adding itself, sees the move.
+        if self.count.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        for (waiter, until) in self.list.lock().iter() {
+            let ready = match until {
+                Until::Offset(offset) => watermark >= *offset,
+                Until::Bytes => {
+                    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+                    waiter.missing.fetch_sub(bytes, Ordering::Relaxed) <= bytes
+                }
+            };
+            if ready {
+                waiter.wake.notify_one();
+            }
+        }
+    }
+
+    /// Wakes everyone, whatever they wait for: the partition failed or is gone.
+    pub(super) fn wake_all(&self) {
+        self.list.lock().iter().for_each(|(waiter, _)| waiter.wake.notify_one());
+    }
+}
+
+/// A place among the waiters of one partition, given up when dropped.
+#[derive(Debug)]
+pub struct Waiting<'a> {
+    at: &'a Waiters,
+    waiter: Arc<Waiter>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut list = self.at.list.lock();
+        if let Some(at) = list.iter().position(|(w, _)| Arc::ptr_eq(w, &self.waiter)) {
+            list.swap_remove(at);
+        }
+        self.at.count.store(list.len(), Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    async fn is_woken(waiter: &Waiter) -> bool {
+        timeout(Duration::from_millis(1), waiter.woken()).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_is_woken_only_when_enough_has_come() {
+        let (a, b) = (Waiters::default(), Waiters::default());
+        let waiter = Waiter::new(100);
+        let _places = [a.add_bytes(&waiter), b.add_bytes(&waiter)];
+        a.moved(1, 60);
+        assert!(!is_woken(&waiter).await);
+        b.moved(1, 40);
+        assert!(is_woken(&waiter).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_producer_is_woken_when_its_offset_is_reached() {
+        let waiters = Waiters::default();
+        let waiter = Waiter::new(0);
+        let _place = waiters.add_offset(&waiter, 10);
+        waiters.moved(9, 1);
+        assert!(!is_woken(&waiter).await);
+        waiters.moved(10, 1);
+        assert!(is_woken(&waiter).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_move_between_adding_and_waiting_is_not_lost() {
+        let waiters = Waiters::default();
+        let waiter = Waiter::new(1);
+        let _place = waiters.add_bytes(&waiter);
+        waiters.moved(1, 1);
+        assert!(is_woken(&waiter).await);
+    }
+
+    #[test]
+    fn whoever_leaves_is_forgotten() {
+        let waiters = Waiters::default();
+        let (stays, leaves) = (Waiter::new(1), Waiter::new(1));
+        let place = waiters.add_bytes(&stays);
+        drop(waiters.add_bytes(&leaves));
+        assert_eq!(waiters.list.lock().len(), 1);
+        drop(place);
+        assert_eq!(waiters.count.load(Ordering::Relaxed), 0);
+    }
+}

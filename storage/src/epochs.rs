@@ -1,0 +1,110 @@
+//! Where each leader epoch began (KIP-101): what followers and consumers ask to find out where logs parted. Pure.
+//!
+//! Kept in `leader-epoch-checkpoint`: `0`, the count, then a line `epoch startOffset` for each, both growing.
+
+use std::fmt::Write;
+
+/// The epochs of one log, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Epochs {
+    entries: Vec<(i32, i64)>,
+}
+
+impl Epochs {
+    /// A batch of `epoch` begins at `offset`. True if that is a new epoch.
+    pub fn assign(&mut self, epoch: i32, offset: i64) -> bool {
+        let new = epoch >= 0 && self.latest().is_none_or(|latest| epoch > latest);
+        if new {
+            self.entries.push((epoch, offset));
+        }
+        new
+    }
+
+    /// The newest epoch.
+    pub fn latest(&self) -> Option<i32> {
+        self.entries.last().map(|(epoch, _)| *epoch)
+    }
+
+    /// Where the largest epoch ends that is not larger than `epoch`: that epoch and the offset after its last, as
+    /// OffsetForLeaderEpoch answers. `None` for epochs that are not known yet.
+    pub fn end_offset(&self, epoch: i32, log_end: i64) -> Option<(i32, i64)> {
+        let latest = self.latest()?;
+        if epoch == latest {
+            return Some((epoch, log_end));
+        }
+        let next = self.entries.iter().position(|(entry, _)| *entry > epoch)?;
+        let (_, end) = *self.entries.get(next)?;
+        let floor = next.checked_sub(1).and_then(|floor| self.entries.get(floor));
+        Some((floor.map_or(epoch, |(entry, _)| *entry), end))
+    }
+
+    /// Forgets epochs that began at `end` or later: their batches were lost. True if there were any.
+    pub fn truncate(&mut self, end: i64) -> bool {
+        let before = self.entries.len();
+        self.entries.retain(|(_, start)| *start < end);
+        self.entries.len() != before
+    }
+
+    /// The file's text.
+    pub fn to_text(&self) -> String {
+        let mut text = format!("0\n{}\n", self.entries.len());
+        for (epoch, offset) in &self.entries {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{epoch} {offset}");
+        }
+        text
+    }
+
+    /// Reads the file's text; `None` if it is damaged.
+    pub fn from_text(text: &str) -> Option<Epochs> {
+        let mut epochs = Epochs::default();
+        for line in crate::checkpoint::lines(text)? {
+            let (epoch, offset) = line.split_once(' ')?;
+            let (epoch, offset) = (epoch.parse().ok()?, offset.parse().ok()?);
+            let in_order = epochs.entries.last().is_none_or(|(e, o)| *e < epoch && *o <= offset);
+            if !in_order {
+                return None;
+            }
+            epochs.entries.push((epoch, offset));
+        }
+        Some(epochs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_ends_where_the_next_begins() {
+        let mut epochs = Epochs::default();
+        assert_eq!(epochs.end_offset(0, 0), None);
+        assert!(epochs.assign(2, 0) && !epochs.assign(2, 5) && !epochs.assign(1, 6) && epochs.assign(5, 10));
+        assert_eq!(epochs.end_offset(5, 30), Some((5, 30)));
+        assert_eq!(epochs.end_offset(4, 30), Some((2, 10)));
+        assert_eq!(epochs.end_offset(2, 30), Some((2, 10)));
+        assert_eq!(epochs.end_offset(1, 30), Some((1, 0)));
+        assert_eq!(epochs.end_offset(6, 30), None);
+        assert_eq!(Epochs::from_text(&epochs.to_text()), Some(epochs.clone()));
+        assert_eq!(epochs.to_text(), "0\n2\n2 0\n5 10\n");
+        assert!(epochs.truncate(10) && !epochs.truncate(1));
+        assert_eq!(epochs.latest(), Some(2));
+    }
+
+    #[test]
+    fn damaged_files_are_refused() {
+        for text in [
+            "",
+            "0",
+            "1\n0\n",
+            "0\n1\n",
+            "0\n1\n1\n",
+            "0\n1\na 1\n",
+            "0\n2\n2 0\n1 1\n",
+            "0\n-1\n",
+            "0\n99999999999\n",
+        ] {
+            assert_eq!(Epochs::from_text(text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Group commit: one thread a data folder that syncs for everybody who waits.
+//!
+//! Logs are submitted when they have something to sync; while one round of syncs runs, the next gathers, each log
+//! once. A few logs are synced one by one, many by one `syncfs`. A failed sync is final: the system may have dropped the
+//! pages, and a second try would say that all is well. So nothing is ever synced again, and everybody is told.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::disk::File;
+use crate::log::Mark;
+use crate::segment::{Place, Segment};
+
+/// More dirty logs than this are synced by one `syncfs`.
+const ONE_BY_ONE_MAX: usize = 8;
+
+/// What has to be synced for a log to be durable up to an offset. Taken under the partition's lock, synced outside.
+pub struct SyncPoint {
+    pub(crate) files: Vec<Arc<dyn File>>,
+    pub(crate) sealed: Vec<Arc<Segment>>,
+    pub(crate) dir: bool,
+    pub(crate) parent: bool,
+    pub(crate) place: Arc<Place>,
+    pub(crate) mark: Mark,
+}
+
+impl SyncPoint {
+    /// Syncs the files, and the folder if it has new names.
+    pub fn sync(&self) -> io::Result<()> {
+        for file in &self.files {
+            file.sync()?;
+        }
+        if self.dir {
+            self.place.disk.sync_dir(&self.place.dir)?;
+        }
+        match self.place.dir.parent() {
+            Some(parent) if self.parent => self.place.disk.sync_dir(parent),
+            _ => Ok(()),
+        }
+    }
+
+    /// The offset up to which the log is durable once this is synced.
+    pub fn end_offset(&self) -> i64 {
+        self.mark.offset
+    }
+}
+
+/// Something with a log in it.
+pub trait Dirty: Send + Sync {
+    /// What is to be synced now; `None` if nothing.
+    fn begin(&self) -> Option<SyncPoint>;
+    /// It was synced, or it never will be: then nothing of it may be acknowledged, and the log must not be used.
+    fn end(&self, outcome: Result<SyncPoint, io::Error>);
+}
+
+/// The thread, and the way to it. Dropping it syncs what was submitted and joins the thread.
+pub struct Flusher {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    /// To sync the whole file system with; none where the logs are not on a real one.
+    root: Option<fs::File>,
+}
+
+#[derive(Default)]
+struct Queue {
+    logs: Vec<Arc<dyn Dirty>>,
+    /// Where the queued logs live in memory: tells who is queued.
+    queued: HashSet<usize>,
+    stop: bool,
+    failed: Option<Failure>,
+}
+
+/// An `io::Error` that can be told to many.
+#[derive(Clone)]
+struct Failure(Arc<io::Error>);
+
+impl Failure {
+    fn error(&self) -> io::Error {
+        match self.0.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(self.0.kind(), self.0.to_string()),
+        }
+    }
+}
+
+impl Flusher {
+    /// Starts the thread. `root` is the data folder, if it is on a real disk. `failed` is called once, on that thread,
+    /// after the first sync that fails, before the waiting logs are told.
+    pub fn start(
+        root: Option<&Path>,
+        failed: impl FnOnce(&io::Error) + Send + 'static,
+    ) -> io::Result<Flusher> {
+        let root = root.map(fs::File::open).transpose()?;
+        let shared = Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), root });
+        let worker = Arc::clone(&shared);
+        let work = move || worker.run(failed);
+        let thread = std::thread::Builder::new().name("flusher".to_owned()).spawn(work)?;
+        Ok(Flusher { shared, thread: Some(thread) })
+    }
+
+    /// Asks for a sync of this log; returns at once. Everything it has written by now will be covered. An error if a
+    /// sync has failed before; `end` is not called then.
+    pub fn submit(&self, log: Arc<dyn Dirty>) -> io::Result<()> {
+        let mut queue = self.shared.queue.lock();
+        if let Some(failure) = &queue.failed {
+            return Err(failure.error());
+        }
+        if queue.queued.insert(address(&log)) {
+            queue.logs.push(log);
+            self.shared.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Has a sync failed?
+    pub fn failure(&self) -> Option<io::Error> {
+        self.shared.queue.lock().failed.as_ref().map(Failure::error)
+    }
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        self.shared.queue.lock().stop = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A panic in there has been reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn address(log: &Arc<dyn Dirty>) -> usize {
+    Arc::as_ptr(log).addr()
+}
+
+impl Shared {
+    fn run(&self, failed: impl FnOnce(&io::Error)) {
+        let mut failed = Some(failed);
+        while let Some(round) = self.next_round() {
+            let points: Vec<_> = round.into_iter().filter_map(|log| Some((log.begin()?, log))).collect();
+            let Err(failure) = self.sync_all(points) else { continue };
+            tracing::error!(error = %failure.0.0, "a sync failed: nothing on this disk is acknowledged any more");
+            if let Some(failed) = failed.take() {
+                failed(&failure.0.0);
+            }
+            let late = {
+                let mut queue = self.queue.lock();
+                queue.failed = Some(failure.0.clone());
+                std::mem::take(&mut queue.logs)
+            };
+            for log in failure.1.into_iter().chain(late) {
+                log.end(Err(failure.0.error()));
+            }
+            return;
+        }
+    }
+
+    /// Waits for work. `None` once told to stop, and nothing is left.
+    fn next_round(&self) -> Option<Vec<Arc<dyn Dirty>>> {
+        let mut queue = self.queue.lock();
+        while queue.logs.is_empty() {
+            if queue.stop {
+                return None;
+            }
+            self.wake.wait(&mut queue);
+        }
+        queue.queued.clear();
+        Some(std::mem::take(&mut queue.logs))
+    }
+
+    /// Syncs and tells each as soon as it is safe. On failure, returns those that it did not tell.
+    fn sync_all(
+        &self,
+        points: Vec<(SyncPoint, Arc<dyn Dirty>)>,
+    ) -> Result<(), (Failure, Vec<Arc<dyn Dirty>>)> {
+        let whole = self.root.as_ref().filter(|_| points.len() > ONE_BY_ONE_MAX);
+        let mut result = match whole {
+            Some(root) => rustix::fs::syncfs(root).map_err(io::Error::from),
+            None => Ok(()),
+        };
+        let mut untold = Vec::new();
+        for (point, log) in points {
+            if result.is_ok() && whole.is_none() {
+                result = point.sync();
+            }
+            match &result {
+                Ok(()) => log.end(Ok(point)),
+                Err(_) => untold.push(log),
+            }
+        }
+        result.map_err(|error| (Failure(Arc::new(error)), untold))
+    }
+}

@@ -1,0 +1,41 @@
+//! One Kafka partition's log on disk. Synchronous; knows nothing of the wire protocol or of tokio.
+//!
+//! Reading order:
+//! - [`batch`]: the record batch v2, its header read in place; [`record`]: the records inside;
+//!   [`codec`]: how they are compressed; [`validate`]: what a producer may send
+//! - [`disk`]: the seam to the file system; [`sim`]: one in memory that can lose and refuse
+//! - [`index`]: offset and time index; [`segment`]: one `.log` file and its indexes
+//! - [`producers`]: idempotence and open transactions; [`epochs`]: where each leader epoch began
+//! - [`log`]: segments in order: append, read, roll; [`recover`]: opening, also after a crash
+//! - [`flush`]: group commit; [`checkpoint`]: the small files of a data folder; [`dir`]: its lock
+//!
+//! Not done: retention, compaction, the aborted-transaction index.
+
+pub mod batch;
+pub mod builder;
+pub mod checkpoint;
+pub mod codec;
+pub mod dir;
+pub mod disk;
+pub mod epochs;
+pub mod error;
+pub mod flush;
+mod index;
+pub mod log;
+mod lookup;
+pub mod producers;
+mod reader;
+pub mod record;
+mod recover;
+mod segment;
+pub mod sim;
+pub mod validate;
+
+pub use batch::{Header, Invalid, Refusal, TimestampType};
+pub use builder::BatchBuilder;
+pub use codec::Codec;
+pub use disk::{Disk, File, RealDisk};
+pub use error::{AppendError, Error, ReadError};
+pub use log::{Appended, Log, LogConfig, OpenMode, Reader, Slice, SyncPoint};
+pub use record::{Record, batches, records};
+pub use validate::{Checked, Rules, validate};

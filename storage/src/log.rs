@@ -1,0 +1,464 @@
+//! One partition's log: segments in order; append, roll, sync. `reader.rs` reads, `lookup.rs` finds by time, `recover.rs`
+//! opens.
+//!
+//! One thread at a time appends (the partition's lock); readers take a snapshot under that lock and read without it.
+//! Written and synced are two ends: what is synced survives a power cut.
+
+use std::mem;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::batch::{Header, TimestampType};
+use crate::checkpoint;
+use crate::disk::{Disk, File};
+use crate::epochs::Epochs;
+use crate::error::{AppendError, At, Error, ReadError};
+pub use crate::flush::SyncPoint;
+use crate::producers::Producers;
+pub use crate::reader::{Reader, Slice};
+use crate::segment::{Place, Segment};
+use crate::validate::Checked;
+
+/// The name of the epochs' file in a partition's folder.
+pub(crate) const EPOCHS: &str = "leader-epoch-checkpoint";
+
+/// A topic's settings, as far as its logs care. Defaults are Kafka's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `segment.bytes`: the largest segment.
+    pub segment_bytes: u64,
+    /// `segment.ms`: the longest time that a segment is written to.
+    pub segment_ms: i64,
+    /// `index.interval.bytes`: bytes between index entries.
+    pub index_interval_bytes: u32,
+    /// `segment.index.bytes`: the largest index file.
+    pub index_max_bytes: u32,
+    /// `producer.id.expiration.ms`: how long an idle producer is remembered.
+    pub producer_expiration_ms: i64,
+}
+
+impl Default for LogConfig {
+    fn default() -> LogConfig {
+        LogConfig {
+            segment_bytes: 1 << 30,
+            segment_ms: 604_800_000,
+            index_interval_bytes: 4096,
+            index_max_bytes: 10 << 20,
+            producer_expiration_ms: 86_400_000,
+        }
+    }
+}
+
+/// How the log was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// By [`Log::close`], or it is new.
+    Clean,
+    /// Not so: everything from the segment of this offset on is checked. What lies below was synced once, and its
+    /// loss is an error.
+    Recover {
+        /// From the recovery point checkpoint; 0 if there is none.
+        recovery_point: i64,
+    },
+}
+
+/// Where a batch went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of its first record.
+    pub base_offset: i64,
+    /// Offset of its last record.
+    pub last_offset: i64,
+    /// The broker's time, if that is what counts in the batch; otherwise -1.
+    pub log_append_time_ms: i64,
+    /// The log's first offset, as Produce answers it.
+    pub log_start_offset: i64,
+    /// How many bytes were written; 0 for a duplicate.
+    pub bytes: usize,
+    /// It was appended before, and this is the first answer again.
+    pub duplicate: bool,
+}
+
+/// An offset and where its batch begins, in which segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) offset: i64,
+    pub(crate) segment: i64,
+    pub(crate) position: u64,
+}
+
+/// A partition's log.
+pub struct Log {
+    pub(crate) place: Arc<Place>,
+    pub(crate) config: LogConfig,
+    /// Oldest first; never empty; the last one is written to. Shared with readers, replaced on a roll.
+    pub(crate) segments: Arc<Vec<Arc<Segment>>>,
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) start: i64,
+    pub(crate) end: Mark,
+    pub(crate) synced: Mark,
+    pub(crate) producers: Producers,
+    pub(crate) epochs: Epochs,
+    pub(crate) epochs_changed: bool,
+    /// Offsets of the producer snapshots on disk, in order.
+    pub(crate) snapshots: Vec<i64>,
+    /// Largest timestamp of the active segment's first batch, once known.
+    pub(crate) first_timestamp: Option<i64>,
+    /// When the active segment was made or opened.
+    pub(crate) active_since_ms: i64,
+    pub(crate) unsynced: Unsynced,
+    /// A failed write may have left bytes behind the end.
+    pub(crate) torn: bool,
+}
+
+/// What the next sync must cover beside the active file.
+#[derive(Default)]
+pub(crate) struct Unsynced {
+    pub(crate) files: Vec<Arc<dyn File>>,
+    pub(crate) sealed: Vec<Arc<Segment>>,
+    /// New names in the partition's folder.
+    pub(crate) dir: bool,
+    /// The partition's folder is new itself.
+    pub(crate) parent: bool,
+}
+
+impl Log {
+    /// Opens the log in folder `dir` (`.../<topic>-<partition>`); makes it if it is not there, which costs a folder and an
+    /// empty file. `log_start_offset`: no offset below it is served; where a new log begins.
+    ///
+    /// After a crash, whatever does not form a log is cut from the end, but never below the recovery point: that,
+    /// and a log that ends before its start, is `Error::Corrupt`.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        config: LogConfig,
+        how: OpenMode,
+        log_start_offset: i64,
+        now_ms: i64,
+    ) -> Result<Log, Error> {
+        crate::recover::open(disk, dir, config, how, log_start_offset, now_ms)
+    }
+
+    /// Appends a batch: checks its producer, gives it offsets, writes it. After an error the log is as before.
+    pub fn append(
+        &mut self,
+        batch: &Checked,
+        leader_epoch: i32,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
+        if let Some(before) = self.producers.check(&batch.header, &batch.body)? {
+            return Ok(Appended {
+                base_offset: before.base_offset(),
+                last_offset: before.last_offset,
+                log_append_time_ms: log_append_time(&batch.header, before.timestamp),
+                log_start_offset: self.start,
+                bytes: 0,
+                duplicate: true,
+            });
+        }
+        let mut header = batch.header;
+        header.base_offset = self.end.offset;
+        header.partition_leader_epoch = leader_epoch;
+        let next = header.base_offset.checked_add(i64::from(header.last_offset_delta) + 1);
+        let next = next.ok_or(AppendError::OffsetsExhausted)?;
+        if self.must_roll(&header, now_ms)? {
+            self.roll(now_ms)?;
+        }
+        if let Err(error) = self.write(&header, &batch.body) {
+            // What it left is not part of the log. If it cannot be cut off now, closing and rolling insist on it.
+            self.torn = self.file.set_len(self.end.position).is_err();
+            return Err(error.into());
+        }
+        let bytes = header.total_len();
+        self.end.offset = next;
+        self.end.position += bytes as u64;
+        self.first_timestamp.get_or_insert(header.max_timestamp);
+        self.producers.update(&header, &batch.body, now_ms);
+        self.epochs_changed |= self.epochs.assign(leader_epoch, header.base_offset);
+        Ok(Appended {
+            base_offset: header.base_offset,
+            last_offset: next - 1,
+            log_append_time_ms: log_append_time(&header, header.max_timestamp),
+            log_start_offset: self.start,
+            bytes,
+            duplicate: false,
+        })
+    }
+
+    fn write(&self, header: &Header, body: &[u8]) -> Result<(), Error> {
+        self.active().append(&*self.file, header, body, self.config.index_interval_bytes)
+    }
+
+    /// The segment that is written to.
+    pub(crate) fn active(&self) -> &Arc<Segment> {
+        // Not empty: made with one, and only ever added to.
+        self.segments.last().expect("a log has a segment")
+    }
+
+    /// Is the active segment full, or old, with a batch of this header to come?
+    fn must_roll(&mut self, next: &Header, now_ms: i64) -> Result<bool, Error> {
+        let size = self.end.position;
+        let index_max = self.config.index_max_bytes;
+        // Asked even of an empty segment: it sees to it that the indexes are there to be added to.
+        let index_full = self.active().with_indexes(|indexes| indexes.is_full(index_max))?;
+        if size == 0 {
+            return Ok(false);
+        }
+        let base = self.active().base;
+        let first = match self.first_timestamp {
+            Some(first) => first,
+            None => {
+                self.active().walk(0, size, false).next().transpose()?.map_or(-1, |f| f.header.max_timestamp)
+            }
+        };
+        self.first_timestamp = Some(first);
+        let age = match first {
+            0.. => next.max_timestamp.saturating_sub(first),
+            _ => now_ms.saturating_sub(self.active_since_ms),
+        };
+        Ok(size.saturating_add(next.total_len() as u64) > self.config.segment_bytes.min(i32::MAX as u64)
+            || age > self.config.segment_ms
+            || index_full
+            || next.last_offset() - base > i64::from(i32::MAX))
+    }
+
+    /// Seals the active segment and begins a new one at the log's end. Does nothing if the active one is empty.
+    pub fn roll(&mut self, now_ms: i64) -> Result<(), Error> {
+        if self.end.position == 0 {
+            return Ok(());
+        }
+        let base = self.end.offset;
+        let interval = self.config.index_interval_bytes;
+        let sealed = Arc::clone(self.active());
+        let mut files = sealed.save_indexes(true)?;
+        files.extend(self.save_snapshot()?);
+        self.trim()?;
+        // Comes last of what can fail: an empty segment must not be left in the folder while the old one goes on.
+        let next = Arc::new(Segment::create(&self.place, base, self.config.segment_bytes, interval)?);
+        let Some(file) = next.file() else { return Ok(()) };
+        files.push(mem::replace(&mut self.file, file));
+        self.unsynced.files.append(&mut files);
+        self.unsynced.sealed.push(sealed);
+        self.unsynced.dir = true;
+        Arc::make_mut(&mut self.segments).push(next);
+        self.end = Mark { offset: base, segment: base, position: 0 };
+        self.first_timestamp = None;
+        self.active_since_ms = now_ms;
+        Ok(())
+    }
+
+    /// The first offset that can be read.
+    pub fn start_offset(&self) -> i64 {
+        self.start
+    }
+
+    /// Nothing below `offset` is served from now on (DeleteRecords, retention); segments stay. Never moves back, nor
+    /// beyond the end. The caller keeps it in the checkpoint.
+    pub fn advance_start(&mut self, offset: i64) {
+        self.start = offset.min(self.end.offset).max(self.start);
+    }
+
+    /// The offset that the next record gets.
+    pub fn end_offset(&self) -> i64 {
+        self.end.offset
+    }
+
+    /// Everything below is on stable storage.
+    pub fn synced_offset(&self) -> i64 {
+        self.synced.offset
+    }
+
+    /// Bytes in all `.log` files.
+    pub fn size_bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.size()).sum()
+    }
+
+    /// How many segments there are; at least one.
+    pub fn segment_count(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &LogConfig {
+        &self.config
+    }
+
+    /// Changes the settings; they count from the next append on.
+    pub fn set_config(&mut self, config: LogConfig) {
+        self.config = config;
+    }
+
+    /// The folder it is in.
+    pub fn dir(&self) -> &Path {
+        &self.place.dir
+    }
+
+    /// What is known of the producers.
+    pub fn producers(&self) -> &Producers {
+        &self.producers
+    }
+
+    /// Where `read_committed` ends, given the high watermark: before the first transaction that is open, or whose end
+    /// is not below the watermark.
+    pub fn last_stable_offset(&mut self, high_watermark: i64) -> i64 {
+        self.producers.last_stable_offset(high_watermark)
+    }
+
+    /// Forgets producers that were idle for longer than the settings allow. To be called now and then.
+    pub fn expire_producers(&mut self, now_ms: i64) {
+        self.producers.expire(now_ms, self.config.producer_expiration_ms);
+    }
+
+    /// The largest leader epoch that a batch carries.
+    pub fn latest_epoch(&self) -> Option<i32> {
+        self.epochs.latest()
+    }
+
+    /// The largest epoch not larger than `epoch`, and the offset after its last; `None` if `epoch` is newer than all.
+    pub fn epoch_end_offset(&self, epoch: i32) -> Option<(i32, i64)> {
+        self.epochs.end_offset(epoch, self.end.offset)
+    }
+
+    /// A snapshot for reading from `offset`, never beyond `up_to` (the start of a batch, or the end). Cheap: the reading
+    /// itself needs no lock.
+    pub fn reader(&self, offset: i64, up_to: i64) -> Result<Reader, ReadError> {
+        let (start, end) = (self.start, self.end.offset);
+        if !(start..=end).contains(&offset) {
+            return Err(ReadError::OutOfRange { offset, start, end });
+        }
+        let known = if up_to == self.synced.offset { self.synced } else { self.end };
+        Ok(Reader::new(Arc::clone(&self.segments), offset, up_to.min(end), known))
+    }
+
+    /// [`Log::reader`] and [`Reader::read`] in one.
+    pub fn read(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        up_to: i64,
+        at_least_one: bool,
+    ) -> Result<Slice, ReadError> {
+        Ok(self.reader(offset, up_to)?.read(max_bytes, at_least_one)?)
+    }
+
+    /// Is there anything that the next sync would make durable?
+    pub fn dirty(&self) -> bool {
+        self.end != self.synced || self.unsynced.dir || !self.unsynced.files.is_empty()
+    }
+
+    /// What has to be synced for everything written so far to be durable. It must be synced, and given to
+    /// [`Log::synced`]; if its sync fails, this log must not be written to again.
+    pub fn sync_point(&mut self) -> SyncPoint {
+        let Unsynced { mut files, sealed, dir, parent } = mem::take(&mut self.unsynced);
+        if self.end.position > 0 {
+            files.push(Arc::clone(&self.file));
+        }
+        SyncPoint { files, sealed, dir, parent, place: Arc::clone(&self.place), mark: self.end }
+    }
+
+    /// `point` was synced: moves the synced offset up to it.
+    pub fn synced(&mut self, point: SyncPoint) {
+        for sealed in &point.sealed {
+            sealed.release();
+        }
+        if point.mark.offset > self.synced.offset || point.mark.segment > self.synced.segment {
+            self.synced = point.mark;
+        }
+    }
+
+    /// Syncs here and now. For starts, stops and tests; a broker at work has a `Flusher`.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        let point = self.sync_point();
+        point.sync().at(&self.place.dir)?;
+        self.synced(point);
+        Ok(())
+    }
+
+    /// Writes down what is new in the caches: index entries, producers, leader epochs. To be called before a new recovery
+    /// point is kept (recovery trusts the index below it), which makes recovery short. A few small syncs.
+    pub fn checkpoint(&mut self) -> Result<(), Error> {
+        for file in self.active().save_indexes(false)? {
+            file.sync().at(&self.place.dir)?;
+        }
+        self.save_snapshot()?;
+        self.save_epochs()
+    }
+
+    /// Writes everything down and syncs it, so that the folder can be opened with [`OpenMode::Clean`]. Costs nothing if
+    /// nothing was written since. The log may still be read, and even written to, if it is closed again.
+    pub fn close(&mut self) -> Result<(), Error> {
+        self.finish()?;
+        if self.dirty() { self.sync() } else { Ok(()) }
+    }
+
+    /// [`Log::close`] without the sync, which has to follow ([`Log::dirty`], [`Log::sync_point`]): for many logs that
+    /// are synced together.
+    pub fn finish(&mut self) -> Result<(), Error> {
+        let mut files = self.active().save_indexes(true)?;
+        files.extend(self.save_snapshot()?);
+        if self.torn || !files.is_empty() {
+            self.trim()?;
+        }
+        self.unsynced.dir |= !files.is_empty();
+        self.unsynced.files.append(&mut files);
+        self.save_epochs()
+    }
+
+    /// Cuts off what a failed write left behind the end, and gives back reserved space.
+    fn trim(&mut self) -> Result<(), Error> {
+        self.file.set_len(self.end.position).at(&self.active().path("log"))?;
+        self.torn = false;
+        Ok(())
+    }
+
+    /// Deletes the log: its folder gets a name that nothing takes for a log's, and is removed. Readers that are out
+    /// finish.
+    pub fn delete(&self) -> Result<(), Error> {
+        let Place { disk, dir } = &*self.place;
+        let mut doomed = dir.clone().into_os_string();
+        doomed.push(format!(".{}-delete", uuid::Uuid::new_v4().simple()));
+        disk.rename(dir, Path::new(&doomed)).at(dir)?;
+        let parent = dir.parent().unwrap_or(Path::new("."));
+        disk.sync_dir(parent).at(parent)?;
+        disk.remove(Path::new(&doomed)).at(Path::new(&doomed))
+    }
+
+    /// Writes the producers down as they are at the log's end, unless they are already. Two generations are kept.
+    fn save_snapshot(&mut self) -> Result<Option<Arc<dyn File>>, Error> {
+        let offset = self.end.offset;
+        if self.snapshots.last() == Some(&offset) {
+            return Ok(None);
+        }
+        let disk = &*self.place.disk;
+        let path = self.place.path(offset, "snapshot");
+        let file = checkpoint::replace(disk, &path, &self.producers.snapshot())?;
+        self.snapshots.push(offset);
+        while self.snapshots.len() > 2 {
+            // One that cannot be removed does no harm.
+            let _ = disk.remove(&self.place.path(self.snapshots.remove(0), "snapshot"));
+        }
+        Ok(Some(file))
+    }
+
+    fn save_epochs(&mut self) -> Result<(), Error> {
+        if mem::take(&mut self.epochs_changed) {
+            let path = self.place.dir.join(EPOCHS);
+            let written = checkpoint::write(&*self.place.disk, &path, self.epochs.to_text().as_bytes());
+            self.epochs_changed = written.is_err();
+            return written;
+        }
+        Ok(())
+    }
+}
+
+/// The time that Produce answers: only if it is the broker's.
+fn log_append_time(header: &Header, timestamp: i64) -> i64 {
+    match timestamp_type(header) {
+        TimestampType::LogAppendTime => timestamp,
+        TimestampType::CreateTime => -1,
+    }
+}
+
+fn timestamp_type(header: &Header) -> TimestampType {
+    if header.log_append_time() { TimestampType::LogAppendTime } else { TimestampType::CreateTime }
+}

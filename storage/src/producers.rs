@@ -1,0 +1,333 @@
+//! What a partition knows of its producers: idempotence (KIP-98) and open transactions. Pure.
+//!
+//! Of every producer id the epoch and the last five batches are kept. A batch that repeats one of them is a duplicate
+//! and gets the first answer again; any other must continue the sequence, or start at 0 in a new epoch. A producer
+//! that is not known may start anywhere: its state may have expired.
+//!
+//! The snapshot is Kafka's: `version i16 = 1 | crc32c u32 of what follows | count i32 | entries {producerId i64,
+//! epoch i16, lastSequence i32, lastOffset i64, offsetDelta i32, timestamp i64, coordinatorEpoch i32,
+//! currentTxnFirstOffset i64}`. Kafka writes one entry for a producer; we write one for each batch we remember, oldest
+//! first, so that after a restart all five are still duplicates. Kafka reads that as its own: the last entry counts.
+//!
+//! Not done: verification of transactions before the first write (KIP-890 part 1), which needs the coordinator.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::{Buf, BufMut, Bytes};
+
+use crate::batch::{Header, NO_SEQUENCE};
+use crate::record::Records;
+
+/// How many batches of a producer are remembered; a client has at most five requests in flight.
+const REMEMBERED: usize = 5;
+const SNAPSHOT_VERSION: i16 = 1;
+const CRC_END: usize = 6;
+const ENTRY_LEN: usize = 46;
+const NO_EPOCH: i16 = -1;
+
+/// Why a producer's batch was not appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProducerError {
+    /// INVALID_PRODUCER_EPOCH (47): a newer instance of the producer has written.
+    #[error("producer {producer_id} has epoch {current}, not {given}")]
+    InvalidEpoch {
+        /// Whose batch.
+        producer_id: i64,
+        /// The epoch in the batch.
+        given: i16,
+        /// The epoch we know.
+        current: i16,
+    },
+    /// OUT_OF_ORDER_SEQUENCE_NUMBER (45): batches are missing before this one.
+    #[error("producer {producer_id} sent sequence {given} after {last}")]
+    OutOfOrder {
+        /// Whose batch.
+        producer_id: i64,
+        /// The first sequence number in the batch.
+        given: i32,
+        /// The last that we have, -1 for none.
+        last: i32,
+    },
+    /// INVALID_TXN_STATE (48): not transactional within a transaction.
+    #[error("producer {producer_id} is within a transaction")]
+    InvalidTxnState {
+        /// Whose batch.
+        producer_id: i64,
+    },
+    /// TRANSACTION_COORDINATOR_FENCED (52): the marker is of a coordinator that was replaced.
+    #[error("coordinator epoch {given} is older than {current}")]
+    CoordinatorFenced {
+        /// The epoch in the marker.
+        given: i32,
+        /// The epoch we know.
+        current: i32,
+    },
+}
+
+/// A batch that was appended before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchMeta {
+    /// Sequence number of its last record.
+    pub last_sequence: i32,
+    /// Offset of its last record.
+    pub last_offset: i64,
+    /// Offset of the last record less that of the first.
+    pub offset_delta: i32,
+    /// Its largest timestamp.
+    pub timestamp: i64,
+}
+
+impl BatchMeta {
+    /// Offset of its first record.
+    pub fn base_offset(&self) -> i64 {
+        self.last_offset - i64::from(self.offset_delta)
+    }
+
+    fn base_sequence(&self) -> i32 {
+        self.last_sequence.wrapping_sub(self.offset_delta) & i32::MAX
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Producer {
+    epoch: i16,
+    coordinator_epoch: i32,
+    txn_first_offset: Option<i64>,
+    /// Time of the last marker or batch, as snapshots carry it.
+    timestamp: i64,
+    /// When we last heard of it, by our clock: a producer does not expire because its records are old.
+    seen_ms: i64,
+    recent: VecDeque<BatchMeta>,
+}
+
+/// Everything known of the producers of one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Producers {
+    known: BTreeMap<i64, Producer>,
+    /// First offset of each open transaction, and whose it is.
+    open: BTreeMap<i64, i64>,
+    /// Transactions whose marker consumers may not have seen yet: first offset, offset of the marker.
+    ended: VecDeque<(i64, i64)>,
+}
+
+impl Producers {
+    /// May this batch be appended? `Some` if it was before.
+    pub fn check(&self, header: &Header, body: &Bytes) -> Result<Option<BatchMeta>, ProducerError> {
+        if !header.has_producer() {
+            return Ok(None);
+        }
+        let Some(producer) = self.known.get(&header.producer_id) else { return Ok(None) };
+        let producer_id = header.producer_id;
+        if header.producer_epoch < producer.epoch {
+            let (given, current) = (header.producer_epoch, producer.epoch);
+            return Err(ProducerError::InvalidEpoch { producer_id, given, current });
+        }
+        if header.is_control() {
+            let given = Marker::read(header, body).map_or(i32::MAX, |marker| marker.coordinator_epoch);
+            let current = producer.coordinator_epoch;
+            let fenced = given < current;
+            return if fenced { Err(ProducerError::CoordinatorFenced { given, current }) } else { Ok(None) };
+        }
+        if let Some(duplicate) = producer.duplicate(header) {
+            return Ok(Some(duplicate));
+        }
+        producer.check_sequence(header)?;
+        match producer.txn_first_offset {
+            Some(_) if !header.is_transactional() => Err(ProducerError::InvalidTxnState { producer_id }),
+            _ => Ok(None),
+        }
+    }
+
+    /// Takes note of a batch that is in the log: its header has its offsets by now. Asks nothing: also used to replay.
+    pub fn update(&mut self, header: &Header, body: &Bytes, now_ms: i64) {
+        if !header.has_producer() {
+            return;
+        }
+        let producer =
+            self.known.entry(header.producer_id).or_insert_with(|| Producer::new(header.producer_epoch));
+        if header.producer_epoch != producer.epoch {
+            producer.epoch = header.producer_epoch;
+            producer.recent.clear();
+        }
+        producer.timestamp = header.max_timestamp;
+        producer.seen_ms = now_ms;
+        if header.is_control() {
+            if let Some(marker) = Marker::read(header, body) {
+                producer.coordinator_epoch = marker.coordinator_epoch;
+                if let Some(first) = producer.txn_first_offset.take() {
+                    self.open.remove(&first);
+                    self.ended.push_back((first, header.last_offset()));
+                }
+            }
+            return;
+        }
+        producer.remember(BatchMeta {
+            last_sequence: header.last_sequence(),
+            last_offset: header.last_offset(),
+            offset_delta: header.last_offset_delta,
+            timestamp: header.max_timestamp,
+        });
+        if header.is_transactional() && producer.txn_first_offset.is_none() {
+            producer.txn_first_offset = Some(header.base_offset);
+            self.open.insert(header.base_offset, header.producer_id);
+        }
+    }
+
+    /// The first offset that a transaction still holds back from `read_committed`, below `high_watermark`: of an open
+    /// one, or of one whose marker is not below the watermark yet.
+    pub fn last_stable_offset(&mut self, high_watermark: i64) -> i64 {
+        self.ended.retain(|(_, marker)| *marker >= high_watermark);
+        let ended = self.ended.iter().map(|(first, _)| *first).min();
+        let open = self.open.keys().next().copied();
+        ended.into_iter().chain(open).fold(high_watermark, i64::min)
+    }
+
+    /// Forgets producers not heard of for this long, unless within a transaction.
+    pub fn expire(&mut self, now_ms: i64, after_ms: i64) {
+        self.known.retain(|_, producer| {
+            producer.txn_first_offset.is_some() || now_ms.saturating_sub(producer.seen_ms) < after_ms
+        });
+    }
+
+    /// How many producers are known.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Is none known?
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// The snapshot file's bytes.
+    pub fn snapshot(&self) -> Vec<u8> {
+        let mut entries = Vec::with_capacity(self.known.len() * ENTRY_LEN);
+        for (id, producer) in &self.known {
+            let none = BatchMeta {
+                last_sequence: NO_SEQUENCE,
+                last_offset: -1,
+                offset_delta: 0,
+                timestamp: producer.timestamp,
+            };
+            let nothing = producer.recent.is_empty().then_some(&none);
+            for batch in producer.recent.iter().chain(nothing) {
+                entries.put_i64(*id);
+                entries.put_i16(producer.epoch);
+                entries.put_i32(batch.last_sequence);
+                entries.put_i64(batch.last_offset);
+                entries.put_i32(batch.offset_delta);
+                entries.put_i64(batch.timestamp);
+                entries.put_i32(producer.coordinator_epoch);
+                entries.put_i64(producer.txn_first_offset.unwrap_or(-1));
+            }
+        }
+        let count = ((entries.len() / ENTRY_LEN) as i32).to_be_bytes();
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&count), &entries);
+        let mut bytes = Vec::with_capacity(CRC_END + count.len() + entries.len());
+        bytes.put_i16(SNAPSHOT_VERSION);
+        bytes.put_u32(crc);
+        bytes.put_slice(&count);
+        bytes.put_slice(&entries);
+        bytes
+    }
+
+    /// Reads a snapshot; `None` if it is damaged. All in it count as heard of `now_ms`.
+    pub fn from_snapshot(bytes: &[u8], now_ms: i64) -> Option<Producers> {
+        let mut at = bytes;
+        let version = at.try_get_i16().ok()?;
+        let crc = at.try_get_u32().ok()?;
+        if version != SNAPSHOT_VERSION || crc != crc32c::crc32c(at) {
+            return None;
+        }
+        let count = usize::try_from(at.try_get_i32().ok()?).ok()?;
+        if at.len() / ENTRY_LEN < count {
+            return None;
+        }
+        let mut producers = Producers::default();
+        for _ in 0..count {
+            producers.load(&mut at, now_ms);
+        }
+        Some(producers)
+    }
+
+    /// Reads one entry, whose bytes are there.
+    fn load(&mut self, at: &mut &[u8], now_ms: i64) {
+        let (id, epoch) = (at.get_i64(), at.get_i16());
+        let (last_sequence, last_offset, offset_delta) = (at.get_i32(), at.get_i64(), at.get_i32());
+        let timestamp = at.get_i64();
+        let (coordinator_epoch, txn_first_offset) = (at.get_i32(), at.get_i64());
+        let producer = self.known.entry(id).or_insert_with(|| Producer::new(epoch));
+        if epoch != producer.epoch {
+            *producer = Producer::new(epoch);
+        }
+        producer.coordinator_epoch = coordinator_epoch;
+        producer.timestamp = timestamp;
+        producer.seen_ms = now_ms;
+        producer.txn_first_offset = (txn_first_offset >= 0).then_some(txn_first_offset);
+        if txn_first_offset >= 0 {
+            self.open.insert(txn_first_offset, id);
+        }
+        if last_offset >= 0 {
+            producer.remember(BatchMeta { last_sequence, last_offset, offset_delta, timestamp });
+        }
+    }
+}
+
+impl Producer {
+    fn new(epoch: i16) -> Producer {
+        Producer {
+            epoch,
+            coordinator_epoch: -1,
+            txn_first_offset: None,
+            timestamp: -1,
+            seen_ms: 0,
+            recent: VecDeque::new(),
+        }
+    }
+
+    fn remember(&mut self, batch: BatchMeta) {
+        if self.recent.len() == REMEMBERED {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(batch);
+    }
+
+    fn duplicate(&self, header: &Header) -> Option<BatchMeta> {
+        let same = |batch: &&BatchMeta| {
+            batch.base_sequence() == header.base_sequence && batch.last_sequence == header.last_sequence()
+        };
+        self.recent.iter().filter(|_| header.producer_epoch == self.epoch).find(same).copied()
+    }
+
+    fn check_sequence(&self, header: &Header) -> Result<(), ProducerError> {
+        let given = header.base_sequence;
+        let last = self.recent.back().map_or(NO_SEQUENCE, |batch| batch.last_sequence);
+        let next = if last == NO_SEQUENCE { 0 } else { last.wrapping_add(1) & i32::MAX };
+        let in_order = match header.producer_epoch == self.epoch {
+            true => given == next,
+            false => given == 0 || self.epoch == NO_EPOCH,
+        };
+        if in_order {
+            Ok(())
+        } else {
+            Err(ProducerError::OutOfOrder { producer_id: header.producer_id, given, last })
+        }
+    }
+}
+
+/// A transaction's end: key `version i16, type i16 (0 abort, 1 commit)`, value `version i16, coordinatorEpoch i32`.
+struct Marker {
+    coordinator_epoch: i32,
+}
+
+impl Marker {
+    /// `None` for other control batches (leader change, snapshots).
+    fn read(header: &Header, body: &Bytes) -> Option<Marker> {
+        let record = Records::of(header, body.clone()).ok()?.next()?.ok()?;
+        let (mut key, mut value) = (record.key?, record.value?);
+        let (_version, kind) = (key.try_get_i16().ok()?, key.try_get_i16().ok()?);
+        value.try_get_i16().ok()?;
+        let coordinator_epoch = value.try_get_i32().ok()?;
+        (0..=1).contains(&kind).then_some(Marker { coordinator_epoch })
+    }
+}

@@ -1,0 +1,321 @@
+//! Opening a log. After a clean stop nothing is walked; after a crash, everything from the last index entry below the
+//! recovery point on is (from the segment's start if there is none that the log confirms): batch by batch, by CRC,
+//! with offsets that continue each other.
+//!
+//! What a crash may leave behind the recovery point: a torn batch, zeros, bytes of an older life of the blocks,
+//! segments that were not yet in the folder's order. All of that was never acknowledged as synced and is cut.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::checkpoint;
+use crate::disk::{Disk, Entry};
+use crate::epochs::Epochs;
+use crate::error::{At, Error};
+use crate::index::Indexes;
+use crate::log::{EPOCHS, Log, LogConfig, Mark, OpenMode, Unsynced};
+use crate::producers::Producers;
+use crate::segment::{Place, Segment};
+
+/// Files that are leftovers whatever is in them.
+const LEFTOVERS: [&str; 3] = ["tmp", "deleted", "cleaned"];
+
+pub(crate) fn open(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    config: LogConfig,
+    how: OpenMode,
+    log_start_offset: i64,
+    now_ms: i64,
+) -> Result<Log, Error> {
+    let entries = match disk.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        listed => listed.at(dir)?,
+    };
+
+    let place = Arc::new(Place { disk, dir: dir.to_path_buf() });
+    let found = Folder::sort(&place, entries)?;
+    let is_new = found.logs.is_empty();
+    let mut log = load(place, config, &found, log_start_offset, now_ms)?;
+    (log.unsynced.parent, log.unsynced.dir) = (is_new, is_new);
+    log.epochs = load_epochs(&log)?;
+    match how {
+        OpenMode::Clean => log.end.offset = clean_end(&log)?,
+        OpenMode::Recover { recovery_point } => recover(&mut log, recovery_point)?,
+    }
+    let end = log.end.offset;
+    if end < log.start {
+        let why = "the log ends before its start";
+        return Err(Error::Corrupt { path: log.active().path("log"), offset: end, why });
+    }
+    log.start = log.start.max(log.segments.first().map_or(0, |segment| segment.base));
+    log.synced = log.end;
+    forget_from(&mut log, end)?;
+    load_producers(&mut log, now_ms)?;
+    Ok(log)
+}
+
+/// A partition's files by kind.
+#[derive(Default)]
+struct Folder {
+    /// Base offset and size.
+    logs: Vec<(i64, u64)>,
+    snapshots: Vec<i64>,
+}
+
+impl Folder {
+    fn sort(place: &Place, entries: Vec<Entry>) -> Result<Folder, Error> {
+        let mut folder = Folder::default();
+        for entry in entries.into_iter().filter(|entry| !entry.is_dir) {
+            let Some((stem, suffix)) = entry.name.rsplit_once('.') else { continue };
+            let offset = stem.parse::<i64>().ok().filter(|offset| *offset >= 0 && stem.len() == 20);
+            match (offset, suffix) {
+                (Some(base), "log") => folder.logs.push((base, entry.len)),
+                (Some(offset), "snapshot") => folder.snapshots.push(offset),
+                (_, suffix) if LEFTOVERS.contains(&suffix) => {
+                    let path = place.dir.join(&entry.name);
+                    place.disk.remove(&path).at(&path)?;
+                }
+                _ => {}
+            }
+        }
+        folder.logs.sort_unstable();
+        folder.snapshots.sort_unstable();
+        Ok(folder)
+    }
+}
+
+/// The log as the folder's names and sizes tell it; its end is not known yet.
+fn load(
+    place: Arc<Place>,
+    config: LogConfig,
+    found: &Folder,
+    log_start_offset: i64,
+    now_ms: i64,
+) -> Result<Log, Error> {
+    let interval = config.index_interval_bytes;
+    let capacity = config.segment_bytes;
+    let (active, sealed) = match found.logs.split_last() {
+        Some(((last, _), sealed)) => (Segment::open(&place, *last, capacity, interval)?, sealed),
+        None => (Segment::create(&place, log_start_offset, capacity, interval)?, &[][..]),
+    };
+    let mut segments: Vec<_> =
+        sealed.iter().map(|(base, size)| Arc::new(Segment::sealed(&place, *base, *size, interval))).collect();
+
+    let path = active.path("log");
+    let file = active.file().ok_or(io::Error::from(io::ErrorKind::NotFound)).at(&path)?;
+    let end = Mark { offset: active.base, segment: active.base, position: active.size() };
+    segments.push(Arc::new(active));
+    Ok(Log {
+        place,
+        config,
+        segments: Arc::new(segments),
+        file,
+        start: log_start_offset,
+        end,
+        synced: end,
+        producers: Producers::default(),
+        epochs: Epochs::default(),
+        epochs_changed: false,
+        snapshots: found.snapshots.clone(),
+        first_timestamp: None,
+        active_since_ms: now_ms,
+        unsynced: Unsynced::default(),
+        torn: false,
+    })
+}
+
+/// Damage is not an error: epochs of batches that are walked are found again.
+fn load_epochs(log: &Log) -> Result<Epochs, Error> {
+    let bytes = checkpoint::read(&*log.place.disk, &log.place.dir.join(EPOCHS))?;
+    let epochs = bytes.and_then(|bytes| Epochs::from_text(std::str::from_utf8(&bytes).ok()?));
+    Ok(epochs.unwrap_or_default())
+}
+
+/// The end of a log that was closed: the last thing that was written is a snapshot named for it. A folder that Kafka has
+/// written may lack it; then the last index entry is near.
+fn clean_end(log: &Log) -> Result<i64, Error> {
+    let active = log.active();
+    let size = active.size();
+    if size == 0 {
+        return Ok(active.base);
+    }
+    if let Some(offset) = log.snapshots.last().filter(|offset| **offset > active.base) {
+        return Ok(*offset);
+    }
+    let from = active.floor_of_end()?;
+    let mut end = active.base;
+    for found in active.walk(from, size, false) {
+        end = found?.header.next_offset();
+    }
+    Ok(end)
+}
+
+/// Walks what may not be synced, and cuts it where it stops being a log.
+fn recover(log: &mut Log, recovery_point: i64) -> Result<(), Error> {
+    let segments = Arc::clone(&log.segments);
+    let first = segments.partition_point(|segment| segment.base <= recovery_point).saturating_sub(1);
+    let mut next = segments.get(first).map_or(log.end.offset, |segment| segment.base);
+    let mut bad = None;
+    for (n, segment) in segments.iter().enumerate().skip(first) {
+        if segment.base < next || (segment.base > next && segment.base > recovery_point) {
+            bad = Some((n, 0, "the segment does not continue the one before"));
+            break;
+        }
+        next = segment.base;
+        let stop = check(log, segment, recovery_point, &mut next)?;
+        if let Some((position, why)) = stop {
+            bad = Some((n, position, why));
+            break;
+        }
+    }
+    let cut = bad.map(|(n, position, why)| {
+        let path = segments.get(n).map(|segment| segment.path("log")).unwrap_or_default();
+        if next < recovery_point {
+            return Err(Error::Corrupt { path, offset: next, why });
+        }
+        tracing::warn!(path = %path.display(), offset = next, position, why, "the end of the log is cut");
+        cut(log, n, position)
+    });
+    cut.transpose()?;
+    if next < recovery_point {
+        let why = "the log ends before what was synced";
+        return Err(Error::Corrupt { path: log.active().path("log"), offset: next, why });
+    }
+    let active = log.active();
+    log.end = Mark { offset: next, segment: active.base, position: active.size() };
+    settle(log, first, next > recovery_point)
+}
+
+/// Checks one segment and completes its indexes. Returns where it stops being one, and why.
+fn check(
+    log: &mut Log,
+    segment: &Segment,
+    recovery_point: i64,
+    next: &mut i64,
+) -> Result<Option<(u64, &'static str)>, Error> {
+    let known = segment.resume(recovery_point);
+    let (mut indexes, from) = match known {
+        Some((indexes, found)) => {
+            *next = found.header.base_offset;
+            (indexes, found.position)
+        }
+        None => (Indexes::new(segment.base), 0),
+    };
+    let mut walk = segment.walk(from, segment.size(), true);
+    let mut bad = None;
+    loop {
+        let position = walk.position();
+        let header = match walk.next() {
+            None => break,
+            Some(Ok(found)) => found.header,
+            Some(Err(Error::Corrupt { why, .. })) => {
+                bad = Some((position, why));
+                break;
+            }
+            Some(Err(error)) => return Err(error),
+        };
+        // Only what compaction has seen may have gaps, and that is synced.
+        if header.base_offset < *next || (header.base_offset > *next && *next >= recovery_point) {
+            bad = Some((position, "the batch does not continue the one before"));
+            break;
+        }
+        indexes.append(&header, position, log.config.index_interval_bytes);
+        *next = header.next_offset();
+        log.epochs_changed |= log.epochs.assign(header.partition_leader_epoch, header.base_offset);
+    }
+    segment.set_indexes(indexes);
+    Ok(bad)
+}
+
+/// Cuts segment `n` at `position`, which makes it the active one, and removes those behind it.
+fn cut(log: &mut Log, n: usize, position: u64) -> Result<(), Error> {
+    let segments = Arc::make_mut(&mut log.segments);
+    // A segment of which nothing is left is only kept if it is the only one.
+    let keep = if position == 0 && n > 0 { n } else { n + 1 };
+    let doomed = segments.split_off(keep.min(segments.len()));
+    for segment in doomed {
+        for suffix in ["index", "timeindex", "txnindex", "log"] {
+            let path = segment.path(suffix);
+            match log.place.disk.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).at(&path),
+                _ => {}
+            }
+        }
+    }
+    let active = log.active();
+    active.reopen(log.config.segment_bytes)?;
+    if keep > n {
+        active.cut_at(position)?;
+    }
+    let path = active.path("log");
+    log.file = active.file().ok_or(io::Error::from(io::ErrorKind::NotFound)).at(&path)?;
+    log.file.sync().at(&path)?;
+    log.place.disk.sync_dir(&log.place.dir).at(&log.place.dir)
+}
+
+/// Makes what was walked durable, since a kill leaves good batches that were never synced, and saves the indexes of
+/// sealed segments.
+fn settle(log: &mut Log, first: usize, unsynced: bool) -> Result<(), Error> {
+    let sealed = log.segments.len() - 1;
+    for segment in log.segments.iter().take(sealed).skip(first) {
+        let mut files = segment.save_indexes(true)?;
+        if unsynced {
+            let path = segment.path("log");
+            files.push(log.place.disk.open(&path, false, 0).at(&path)?);
+        }
+        for file in files {
+            file.sync().at(segment.dir())?;
+        }
+    }
+    if unsynced {
+        log.file.sync().at(&log.active().path("log"))?;
+        log.place.disk.sync_dir(&log.place.dir).at(&log.place.dir)?;
+    }
+    Ok(())
+}
+
+/// Forgets what was noted of offsets that are gone.
+fn forget_from(log: &mut Log, end: i64) -> Result<(), Error> {
+    log.epochs_changed |= log.epochs.truncate(end);
+    let gone: Vec<i64> = log.snapshots.iter().copied().filter(|offset| *offset > end).collect();
+    log.snapshots.retain(|offset| *offset <= end);
+    for offset in &gone {
+        let path = log.place.path(*offset, "snapshot");
+        log.place.disk.remove(&path).at(&path)?;
+    }
+    // They must not come back when the log has grown beyond them.
+    if gone.is_empty() { Ok(()) } else { log.place.disk.sync_dir(&log.place.dir).at(&log.place.dir) }
+}
+
+/// Producers from the newest snapshot that can be read, and the batches since.
+fn load_producers(log: &mut Log, now_ms: i64) -> Result<(), Error> {
+    let mut from = log.segments.first().map_or(0, |segment| segment.base);
+    while let Some(offset) = log.snapshots.last().copied() {
+        let bytes = checkpoint::read(&*log.place.disk, &log.place.path(offset, "snapshot"))?;
+        if let Some(producers) = bytes.and_then(|bytes| Producers::from_snapshot(&bytes, now_ms)) {
+            log.producers = producers;
+            from = offset;
+            break;
+        }
+        log.snapshots.pop();
+    }
+    let first = log.segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
+    for segment in log.segments.iter().skip(first) {
+        if from >= log.end.offset {
+            break;
+        }
+        let Some(found) = segment.locate(from.max(segment.base))? else { continue };
+        for found in segment.walk(found.position, segment.size(), false) {
+            let found = found?;
+            let len = found.header.total_len();
+            let body = match found.header.is_control() {
+                true => segment.read(found.position, len)?.slice(crate::batch::HEADER_LEN..),
+                false => bytes::Bytes::new(),
+            };
+            log.producers.update(&found.header, &body, now_ms);
+        }
+    }
+    Ok(())
+}

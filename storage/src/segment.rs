@@ -1,0 +1,397 @@
+//! One `.log` file and its indexes, shared with readers by `Arc`.
+//!
+//! The newest segment has its file open for writing; a sealed one is opened when it is read, mapped whole, and closed:
+//! the map lives on. Indexes of a sealed segment are loaded when they are needed, and made from the log if they are
+//! missing or lie.
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::batch::{self, HEADER_LEN, Header};
+use crate::checkpoint;
+use crate::disk::{Disk, File};
+use crate::error::{At, Error};
+use crate::index::{Floor, Indexes, Table};
+
+/// What all segments of a log share.
+pub(crate) struct Place {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: PathBuf,
+}
+
+impl Place {
+    /// `<dir>/<offset, 20 digits>.<suffix>`.
+    pub(crate) fn path(&self, offset: i64, suffix: &str) -> PathBuf {
+        self.dir.join(format!("{offset:020}.{suffix}"))
+    }
+}
+
+pub(crate) struct Segment {
+    /// No offset in it is smaller.
+    pub(crate) base: i64,
+    place: Arc<Place>,
+    size: AtomicU64,
+    content: Mutex<Content>,
+    indexes: Mutex<Option<Indexes>>,
+    /// Bytes between index entries, should they have to be made again.
+    interval: u32,
+}
+
+enum Content {
+    /// Still written to, or not synced yet.
+    Open(Arc<dyn File>),
+    /// All of it, once somebody has read.
+    Sealed(Option<Bytes>),
+}
+
+/// A batch and where it begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub(crate) header: Header,
+    pub(crate) position: u64,
+}
+
+impl Found {
+    pub(crate) fn end(&self) -> u64 {
+        self.position + self.header.total_len() as u64
+    }
+}
+
+impl Segment {
+    /// A segment that exists and is complete.
+    pub(crate) fn sealed(place: &Arc<Place>, base: i64, size: u64, interval: u32) -> Segment {
+        let content = Mutex::new(Content::Sealed(None));
+        let (place, size) = (Arc::clone(place), AtomicU64::new(size));
+        Segment { base, place, size, content, indexes: Mutex::new(None), interval }
+    }
+
+    /// A segment that is written to: an existing one, or else a new one.
+    pub(crate) fn open(
+        place: &Arc<Place>,
+        base: i64,
+        capacity: u64,
+        interval: u32,
+    ) -> Result<Segment, Error> {
+        let path = place.path(base, "log");
+        let file = place.disk.open(&path, true, capacity).at(&path)?;
+        let segment = Segment::sealed(place, base, file.len(), interval);
+        *segment.content.lock() = Content::Open(file);
+        Ok(segment)
+    }
+
+    /// A segment that begins the log, or goes on with it. There may be an empty file of its name, of an attempt before.
+    pub(crate) fn create(
+        place: &Arc<Place>,
+        base: i64,
+        capacity: u64,
+        interval: u32,
+    ) -> Result<Segment, Error> {
+        let segment = Segment::open(place, base, capacity, interval)?;
+        segment.set_indexes(Indexes::new(base));
+        Ok(segment)
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn path(&self, suffix: &str) -> PathBuf {
+        self.place.path(self.base, suffix)
+    }
+
+    /// The file of a segment that is not sealed.
+    pub(crate) fn file(&self) -> Option<Arc<dyn File>> {
+        match &*self.content.lock() {
+            Content::Open(file) => Some(Arc::clone(file)),
+            Content::Sealed(_) => None,
+        }
+    }
+
+    /// Opens the file of a sealed segment again: what came after it is gone.
+    pub(crate) fn reopen(&self, capacity: u64) -> Result<(), Error> {
+        if self.file().is_none() {
+            let path = self.path("log");
+            let file = self.place.disk.open(&path, false, capacity).at(&path)?;
+            *self.content.lock() = Content::Open(file);
+        }
+        Ok(())
+    }
+
+    /// The beginning of the last batch that is indexed.
+    pub(crate) fn floor_of_end(&self) -> Result<u64, Error> {
+        Ok(self.trusted(|indexes| indexes.floor_position(u64::MAX))?.position)
+    }
+
+    /// Closes the file of a segment that will not be written to again and is synced.
+    pub(crate) fn release(&self) {
+        *self.content.lock() = Content::Sealed(None);
+    }
+
+    pub(crate) fn read(&self, at: u64, len: usize) -> Result<Bytes, Error> {
+        let path = || self.path("log");
+        let mut content = self.content.lock();
+        let whole = match &mut *content {
+            Content::Open(file) => return file.read(at, len).at(&path()),
+            Content::Sealed(Some(whole)) => whole,
+            Content::Sealed(slot) => {
+                let size = self.size();
+                let file = self.place.disk.open(&path(), false, size).at(&path())?;
+                let whole =
+                    usize::try_from(size).map_err(io::Error::other).and_then(|size| file.read(0, size));
+                slot.insert(whole.at(&path())?)
+            }
+        };
+        let end =
+            usize::try_from(at).ok().and_then(|at| at.checked_add(len)).filter(|end| *end <= whole.len());
+        let end = end.ok_or(io::Error::from(io::ErrorKind::UnexpectedEof)).at(&path())?;
+        Ok(whole.slice(end - len..end))
+    }
+
+    /// Writes a batch behind the last. `file` is this segment's; only the log calls this, one call at a time.
+    pub(crate) fn append(
+        &self,
+        file: &dyn File,
+        header: &Header,
+        body: &[u8],
+        interval: u32,
+    ) -> Result<(), Error> {
+        let position = self.size();
+        let start = header.encode();
+        file.append(position, &mut [IoSlice::new(&start), IoSlice::new(body)]).at(&self.path("log"))?;
+        let mut slot = self.indexes.lock();
+        if let Some(indexes) = &mut *slot {
+            indexes.append(header, position, interval);
+        }
+        // Under the lock, so that indexes made anew miss nothing.
+        self.size.store(position + header.total_len() as u64, Ordering::Release);
+        Ok(())
+    }
+
+    /// The batches from `position` to `end`, with their CRC checked or not.
+    pub(crate) fn walk(&self, position: u64, end: u64, check_crc: bool) -> Walk<'_> {
+        Walk { segment: self, position, end, check_crc, window: Bytes::new(), window_at: position }
+    }
+
+    /// The first batch whose last offset is not smaller than `offset`.
+    pub(crate) fn locate(&self, offset: i64) -> Result<Option<Found>, Error> {
+        let floor = self.trusted(|indexes| indexes.floor(offset))?;
+        for found in self.walk(floor.position, self.size(), false) {
+            let found = found?;
+            if found.header.last_offset() >= offset {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where the last whole batch ends that begins at `from` or later and ends at `limit` or before; `from` if the first
+    /// is too large. `end` bounds what may be looked at.
+    pub(crate) fn cut(&self, from: u64, limit: u64, end: u64) -> Result<u64, Error> {
+        if limit >= end {
+            return Ok(end);
+        }
+        let mut cut = self.trusted(|indexes| indexes.floor_position(limit))?.position.max(from);
+        for found in self.walk(cut, end, false) {
+            match found?.end() {
+                next if next <= limit => cut = next,
+                _ => break,
+            }
+        }
+        Ok(cut)
+    }
+
+    /// Runs `ask` on the indexes, which are loaded or made first if need be.
+    pub(crate) fn with_indexes<T>(&self, ask: impl FnOnce(&mut Indexes) -> T) -> Result<T, Error> {
+        let mut slot = self.indexes.lock();
+        let indexes = match &mut *slot {
+            Some(indexes) => indexes,
+            None => slot.insert(match self.load_indexes() {
+                Some(indexes) => indexes,
+                None => self.make_indexes()?,
+            }),
+        };
+        Ok(ask(indexes))
+    }
+
+    /// Puts indexes in place that were made while recovering.
+    pub(crate) fn set_indexes(&self, indexes: Indexes) {
+        *self.indexes.lock() = Some(indexes);
+    }
+
+    /// An answer of the index that the log confirms. If it does not, the indexes are made anew.
+    fn trusted(&self, ask: impl Fn(&Indexes) -> Floor) -> Result<Floor, Error> {
+        let floor = self.with_indexes(|indexes| ask(indexes))?;
+        let Some(offset) = floor.offset else { return Ok(floor) };
+        let header = self.walk(floor.position, self.size(), false).next().and_then(Result::ok);
+        // Kafka may have appended several batches with one entry, which then names the last offset of all.
+        let confirmed =
+            header.is_some_and(|found| (self.base..=offset).contains(&found.header.last_offset()));
+        if confirmed {
+            return Ok(floor);
+        }
+        tracing::warn!(path = %self.path("index").display(), "the index lies and is made anew");
+        let mut slot = self.indexes.lock();
+        let made = slot.insert(self.make_indexes()?);
+        self.write_indexes(made, true)?;
+        Ok(ask(made))
+    }
+
+    fn load_indexes(&self) -> Option<Indexes> {
+        let load = |suffix| {
+            let file = self.place.disk.open(&self.path(suffix), false, 0).ok()?;
+            file.read(0, usize::try_from(file.len()).ok()?).ok()
+        };
+        Indexes::load(self.base, self.size(), load("index")?, load("timeindex")?)
+    }
+
+    /// Indexes of what lies below `recovery_point`, as far as the files have them, and the batch to go on with.
+    pub(crate) fn resume(&self, recovery_point: i64) -> Option<(Indexes, Found)> {
+        let mut indexes = self.load_indexes()?;
+        let floor = indexes.cut_back(recovery_point)?;
+        let found = self.walk(floor.position, self.size(), true).next()?.ok()?;
+        (found.header.last_offset() == floor.offset?).then_some((indexes, found))
+    }
+
+    fn make_indexes(&self) -> Result<Indexes, Error> {
+        let mut indexes = Indexes::new(self.base);
+        for found in self.walk(0, self.size(), false) {
+            let found = found?;
+            indexes.append(&found.header, found.position, self.interval);
+        }
+        Ok(indexes)
+    }
+
+    /// Writes what the index files lack. With `seal` the final time entry too, and empty files as well. Returns the
+    /// files written to, not synced.
+    pub(crate) fn save_indexes(&self, seal: bool) -> Result<Vec<Arc<dyn File>>, Error> {
+        let mut slot = self.indexes.lock();
+        match &mut *slot {
+            Some(indexes) => self.write_indexes(indexes, seal),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn write_indexes(&self, indexes: &mut Indexes, seal: bool) -> Result<Vec<Arc<dyn File>>, Error> {
+        if seal {
+            indexes.finish();
+        }
+        let mut files = Vec::new();
+        files.extend(self.write_table(&mut indexes.offsets, "index", seal)?);
+        files.extend(self.write_table(&mut indexes.times, "timeindex", seal)?);
+        Ok(files)
+    }
+
+    fn write_table<const N: usize>(
+        &self,
+        table: &mut Table<N>,
+        suffix: &str,
+        also_empty: bool,
+    ) -> Result<Option<Arc<dyn File>>, Error> {
+        let path = self.path(suffix);
+        let file = match table.unsaved() {
+            (None, []) if !also_empty => return Ok(None),
+            // A file with other contents may be mapped: it is replaced, not overwritten.
+            (None, all) => checkpoint::replace(&*self.place.disk, &path, all)?,
+            (Some(_), []) => return Ok(None),
+            (Some(at), more) => {
+                let file = self.place.disk.open(&path, true, 0).at(&path)?;
+                file.append(at, &mut [IoSlice::new(more)]).at(&path)?;
+                file
+            }
+        };
+        table.saved();
+        Ok(Some(file))
+    }
+
+    /// Cuts everything from `position` on. Nobody may be reading there.
+    pub(crate) fn cut_at(&self, position: u64) -> Result<(), Error> {
+        if let Some(file) = self.file() {
+            file.set_len(position).at(&self.path("log"))?;
+        }
+        self.size.store(position, Ordering::Release);
+        Ok(())
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.place.dir
+    }
+}
+
+/// The batches of a part of a segment. Ends with an error at what is not a whole batch.
+pub(crate) struct Walk<'a> {
+    segment: &'a Segment,
+    position: u64,
+    end: u64,
+    check_crc: bool,
+    window: Bytes,
+    window_at: u64,
+}
+
+impl Walk<'_> {
+    /// How much is looked at in one go; costs nothing where reading is mapping.
+    const WINDOW: u64 = 64 << 10;
+
+    /// Where the next batch would begin.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    fn view(&mut self, len: usize) -> Result<&[u8], Error> {
+        let skip = (self.position - self.window_at) as usize;
+        if self.window.len() < skip.saturating_add(len) {
+            let window = (self.end - self.position).min(Walk::WINDOW).max(len as u64);
+            self.window = self.segment.read(self.position, window as usize)?;
+            self.window_at = self.position;
+        }
+        let skip = (self.position - self.window_at) as usize;
+        Ok(self.window.get(skip..).and_then(|rest| rest.get(..len)).unwrap_or_default())
+    }
+
+    fn step(&mut self) -> Result<Found, Error> {
+        let (position, left) = (self.position, self.end - self.position);
+        if left < HEADER_LEN as u64 {
+            return Err(self.corrupt("fewer bytes than a header"));
+        }
+        let Ok(header) = Header::parse(self.view(HEADER_LEN)?) else {
+            return Err(self.corrupt("not the header of a batch"));
+        };
+        if header.total_len() as u64 > left {
+            return Err(self.corrupt("the batch is not complete"));
+        }
+        if header.last_offset_delta < 0 || header.base_offset < self.segment.base {
+            return Err(self.corrupt("the offsets of the batch do not belong here"));
+        }
+        if self.check_crc && !batch::crc_matches(&header, self.view(header.total_len())?) {
+            return Err(self.corrupt("the checksum of the batch does not match"));
+        }
+        self.position += header.total_len() as u64;
+        Ok(Found { header, position })
+    }
+
+    /// The offset is not known here, but the position is.
+    fn corrupt(&self, why: &'static str) -> Error {
+        let position = self.position;
+        tracing::debug!(path = %self.segment.path("log").display(), position, why, "a walk ends");
+        Error::Corrupt { path: self.segment.path("log"), offset: self.segment.base, why }
+    }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Result<Found, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.position >= self.end {
+            return None;
+        }
+        let step = self.step();
+        if step.is_err() {
+            self.end = self.position;
+        }
+        Some(step)
+    }
+}

@@ -1,0 +1,152 @@
+//! A power cut at each write, sync and rename in turn, with all, nothing or some of what was not synced lost.
+//!
+//! Always: nothing below the synced offset is lost, nothing is there that was not appended, offsets have no gaps,
+//! every index agrees with the log, duplicates are still duplicates, and the log goes on.
+
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::sync::Arc;
+
+use braid_storage::checkpoint::{self, Offsets, RECOVERY_POINTS};
+use braid_storage::sim::{Fault, Loss, SimDisk};
+use braid_storage::{AppendError, BatchBuilder, Checked, Error, Log, OpenMode};
+
+use crate::support::{Model, NOW, fill, open};
+
+const STEPS: i64 = 24;
+
+fn recovery_points() -> std::path::PathBuf {
+    Path::new("/data").join(RECOVERY_POINTS)
+}
+
+/// The batch of step `n`: every producer writes every third.
+fn step_batch(n: i64) -> (Checked, i64, usize) {
+    let (time, count) = (1000 + (n * 37) % 200, 1 + n as usize % 3);
+    let sequence = (0..n).filter(|m| m % 3 == n % 3).map(|m| 1 + m as i32 % 3).sum();
+    let mut builder = BatchBuilder::new().producer(n % 3, 0, sequence);
+    fill(&mut builder, time, count, 50 + (n as usize * 13) % 90);
+    (builder.build(), time, count)
+}
+
+/// A disk with a data folder on it.
+fn data_folder() -> SimDisk {
+    let disk = SimDisk::new();
+    disk.plant(Path::new("/data/.lock"), b"");
+    disk
+}
+
+/// What is known to the world outside when the power goes.
+#[derive(Default)]
+struct Outside {
+    model: Model,
+    synced: i64,
+}
+
+/// Appends, syncs and checkpoints until an error comes.
+fn work(disk: &SimDisk, outside: &mut Outside) -> Result<(), Error> {
+    let mut log = open(Arc::new(disk.clone()), OpenMode::Clean)?;
+    for n in 0..STEPS {
+        let (batch, time, count) = step_batch(n);
+        // A write that failed may still be found after the crash.
+        outside.model.push(time, count);
+        match log.append(&batch, n as i32 / 10, NOW) {
+            Err(AppendError::Storage(error)) => return Err(error),
+            appended => appended.unwrap(),
+        };
+        if n % 4 == 3 {
+            log.sync()?;
+            outside.synced = log.synced_offset();
+        }
+        if n % 8 == 5 {
+            log.checkpoint()?;
+            let points = Offsets::from([(("topic".to_owned(), 0), log.synced_offset())]);
+            checkpoint::write_offsets(disk, &recovery_points(), &points)?;
+        }
+    }
+    log.close()?;
+    outside.synced = log.synced_offset();
+    Ok(())
+}
+
+fn recover(disk: &SimDisk) -> Log {
+    let points = checkpoint::read_offsets(disk, &recovery_points()).unwrap().unwrap_or_default();
+    let recovery_point = points.get(&("topic".to_owned(), 0)).copied().unwrap_or(0);
+    open(Arc::new(disk.clone()), OpenMode::Recover { recovery_point }).unwrap()
+}
+
+/// After the crash: compares, goes on writing, and survives the worst second crash.
+fn verify(disk: &SimDisk, outside: &Outside) {
+    let mut log = recover(disk);
+    let end = log.end_offset();
+    assert!(end >= outside.synced, "{end} < {}", outside.synced);
+    let mut model = outside.model.clone();
+    model.cut(end);
+    model.check(&log);
+    assert_eq!(log.synced_offset(), end);
+    let survived = model.starts.len() as i64;
+    for n in (survived - 3).max(0)..survived {
+        let again = log.append(&step_batch(n).0, 0, NOW).unwrap();
+        assert!(again.duplicate, "step {n}");
+        assert_eq!(again.base_offset, model.starts[n as usize]);
+    }
+    for n in survived..(survived + 4) {
+        let (batch, time, count) = step_batch(n);
+        assert!(!log.append(&batch, 7, NOW).unwrap().duplicate);
+        model.push(time, count);
+    }
+    log.sync().unwrap();
+    let log = recover(&disk.crash(Loss::Everything));
+    model.check(&log);
+    assert_eq!(log.epoch_end_offset(7), Some((7, model.end())));
+}
+
+#[test]
+fn nothing_synced_is_lost_and_nothing_is_invented() {
+    let disk = data_folder();
+    work(&disk, &mut Outside::default()).unwrap();
+    let calls = disk.calls();
+    assert!(calls > 60, "{calls}");
+    for call in 0..=calls {
+        let disk = data_folder();
+        disk.fail_at(call, Fault::PowerCut);
+        let mut outside = Outside::default();
+        assert_eq!(work(&disk, &mut outside).is_err(), call < calls);
+        let random = (1..6).map(|seed| Loss::Random(seed * 1000 + call));
+        for loss in [Loss::Nothing, Loss::Everything].into_iter().chain(random) {
+            let after = disk.crash(loss);
+            let story = std::panic::catch_unwind(AssertUnwindSafe(|| verify(&after, &outside)));
+            assert!(story.is_ok(), "power cut at call {call} of {calls}, {loss:?}");
+        }
+    }
+}
+
+#[test]
+fn a_call_that_fails_once_changes_nothing_and_can_be_repeated() {
+    const ENOSPC: i32 = 28;
+    for call in 1.. {
+        let disk = data_folder();
+        disk.fail_at(call, Fault::Once(ENOSPC));
+        let mut model = Model::default();
+        let mut log = open(Arc::new(disk.clone()), OpenMode::Clean).unwrap();
+        for n in 0..STEPS {
+            let (batch, time, count) = step_batch(n);
+            let appended = log.append(&batch, 0, NOW).or_else(|error| {
+                assert!(matches!(error, AppendError::Storage(Error::Io { .. })), "{error}");
+                model.check(&log);
+                log.append(&batch, 0, NOW)
+            });
+            assert!(!appended.unwrap().duplicate);
+            model.push(time, count);
+        }
+        let failed_before = disk.calls() > call;
+        let after_kill = disk.crash(Loss::Nothing);
+        model.check(&open(Arc::new(after_kill), OpenMode::Recover { recovery_point: 0 }).unwrap());
+        if log.finish().is_err() {
+            log.finish().unwrap();
+        }
+        model.check(&open(Arc::new(disk.clone()), OpenMode::Clean).unwrap());
+        if !failed_before {
+            break;
+        }
+    }
+}

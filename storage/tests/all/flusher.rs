@@ -1,0 +1,120 @@
+//! Group commit: many appends, few syncs; one failure, everybody told.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
+
+use braid_storage::flush::{Dirty, Flusher};
+use braid_storage::sim::{Fault, SimDisk};
+use braid_storage::{Disk, Log, OpenMode, RealDisk, SyncPoint};
+
+use crate::support::{DIR, NOW, batch, open_at};
+
+/// A partition, as a broker would have it.
+struct Partition {
+    log: Mutex<Log>,
+    syncs: AtomicUsize,
+    failed: Mutex<Option<io::ErrorKind>>,
+    changed: Condvar,
+}
+
+impl Partition {
+    fn open(disk: Arc<dyn Disk>, dir: &Path) -> Arc<Partition> {
+        let log = Mutex::new(open_at(disk, dir, OpenMode::Clean).unwrap());
+        let (syncs, failed, changed) = Default::default();
+        Arc::new(Partition { log, syncs, failed, changed })
+    }
+
+    fn append(&self) -> i64 {
+        self.log.lock().unwrap().append(&batch(5, 1, 0), 0, NOW).unwrap().last_offset
+    }
+
+    fn wait_for(&self, offset: i64) {
+        let waiting = |log: &mut Log| log.synced_offset() <= offset;
+        drop(self.changed.wait_while(self.log.lock().unwrap(), waiting).unwrap());
+    }
+}
+
+impl Dirty for Partition {
+    fn begin(&self) -> Option<SyncPoint> {
+        let mut log = self.log.lock().unwrap();
+        log.dirty().then(|| log.sync_point())
+    }
+
+    fn end(&self, outcome: Result<SyncPoint, io::Error>) {
+        self.syncs.fetch_add(1, Ordering::SeqCst);
+        match outcome {
+            Ok(point) => self.log.lock().unwrap().synced(point),
+            Err(error) => *self.failed.lock().unwrap() = Some(error.kind()),
+        }
+        self.changed.notify_all();
+    }
+}
+
+#[test]
+fn logs_are_synced_one_by_one_or_all_at_once() {
+    for count in [1, 3, 20] {
+        let tmp = tempfile::tempdir().unwrap();
+        let flusher = Flusher::start(Some(tmp.path()), |_| panic!("no sync fails here")).unwrap();
+        let open = |n| Partition::open(Arc::new(RealDisk), &tmp.path().join(format!("t-{n}")));
+        let partitions: Vec<_> = (0..count).map(open).collect();
+        for _ in 0..10 {
+            let offsets: Vec<_> = partitions.iter().map(|partition| partition.append()).collect();
+            for partition in &partitions {
+                flusher.submit(Arc::clone(partition) as Arc<dyn Dirty>).unwrap();
+            }
+            for (partition, offset) in partitions.iter().zip(offsets) {
+                partition.wait_for(offset);
+            }
+        }
+        drop(flusher);
+        assert!(partitions.iter().all(|partition| !partition.log.lock().unwrap().dirty()));
+    }
+}
+
+#[test]
+fn what_was_submitted_is_synced_before_the_end_and_a_log_queues_once() {
+    let disk = SimDisk::new();
+    let partition = Partition::open(Arc::new(disk), Path::new(DIR));
+    let flusher = Flusher::start(None, |_| {}).unwrap();
+    let held = partition.log.lock().unwrap();
+    for _ in 0..1000 {
+        flusher.submit(Arc::clone(&partition) as Arc<dyn Dirty>).unwrap();
+    }
+    drop(held);
+    let offset = partition.append();
+    flusher.submit(Arc::clone(&partition) as Arc<dyn Dirty>).unwrap();
+    drop(flusher);
+    assert_eq!(partition.log.lock().unwrap().synced_offset(), offset + 1);
+    assert!(partition.syncs.load(Ordering::SeqCst) <= 3);
+}
+
+#[test]
+fn a_failed_sync_is_final_and_told_to_all() {
+    let disk = SimDisk::new();
+    let open = |n| Partition::open(Arc::new(disk.clone()), Path::new(&format!("/data/t-{n}")));
+    let partitions: Vec<_> = (0..3).map(open).collect();
+    let (told, hear) = mpsc::channel();
+    let flusher = Flusher::start(None, move |error| told.send(error.to_string()).unwrap()).unwrap();
+    for partition in &partitions {
+        partition.append();
+    }
+    disk.fail_at(disk.calls(), Fault::Once(5));
+    for partition in &partitions {
+        // The first may have failed by now, which is told to the others here.
+        drop(flusher.submit(Arc::clone(partition) as Arc<dyn Dirty>));
+    }
+    assert!(hear.recv().unwrap().contains("os error 5"));
+    while flusher.failure().is_none() {
+        std::thread::yield_now();
+    }
+    assert!(flusher.submit(Arc::clone(&partitions[0]) as Arc<dyn Dirty>).is_err());
+    drop(flusher);
+    assert!(partitions[0].failed.lock().unwrap().is_some());
+    for partition in &partitions {
+        assert_eq!(partition.log.lock().unwrap().synced_offset(), 0, "the next sync would have worked");
+        assert!(partition.syncs.load(Ordering::SeqCst) <= 1);
+    }
+    assert!(hear.try_recv().is_err(), "told once");
+}

@@ -1,0 +1,13 @@
+//! The storage crate from outside: stories of a partition's log, on a real disk and on one that forgets.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod codecs;
+mod crash;
+mod flusher;
+mod hostile;
+mod model;
+mod producers;
+mod small_files;
+mod support;
+mod truncate;
+mod validation;
