@@ -216,7 +216,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn collect(&mut self) -> Result<(), End> {
         while let Some(UnderWay { answer: Answer::Ready(_), .. }) = self.under_way.front() {
             let Some(done) = self.under_way.pop_front() else { break };
-            let answered = |error| self.service.meters.answered(done.row, done.version, done.started.elapsed(), error);
+            let answered =
+                |error| self.service.meters.answered(done.row, done.version, done.started.elapsed(), error);
             match done.answer {
                 Answer::Ready(Ok(response)) => {
                     answered(response.error.map(ErrorCode::name));

@@ -32,7 +32,8 @@ async fn what_is_produced_is_fetched_by_name_and_by_id() {
     assert_eq!(values(&data), expect(0, &["a", "b", "c"]));
 
     let topic_id = broker.broker.cluster.image().topic("t").unwrap().id;
-    let partition = FetchPartition { partition: 1, fetch_offset: 2, partition_max_bytes: 1000, ..Default::default() };
+    let partition =
+        FetchPartition { partition: 1, fetch_offset: 2, partition_max_bytes: 1000, ..Default::default() };
     let topic = FetchTopic { topic_id, partitions: vec![partition], ..Default::default() };
     for version in 13..=18 {
         let request = FetchRequest { topics: vec![topic.clone()], ..Default::default() };
@@ -69,7 +70,8 @@ async fn a_bad_batch_is_refused_alone() {
     ];
     let mut client = broker.connect();
     let mut response = client.call::<Produce>(9, &produce_request("t", parts)).await;
-    let codes: Vec<_> = response.responses.remove(0).partition_responses.iter().map(|p| p.error_code).collect();
+    let codes: Vec<_> =
+        response.responses.remove(0).partition_responses.iter().map(|p| p.error_code).collect();
     let expected = [
         ErrorCode::NONE,
         ErrorCode::CORRUPT_MESSAGE,
@@ -94,7 +96,10 @@ async fn acks_decide_what_is_answered() {
     let with = |acks| ProduceRequest { acks, ..produce_request("t", vec![(0, batch(&["v"]))]) };
     client.send::<Produce>(7, &with(0)).await;
     let response = client.call::<Produce>(7, &with(1)).await;
-    assert_eq!(response.responses[0].partition_responses[0].base_offset, 1, "acks=0 stored one, and said nothing");
+    assert_eq!(
+        response.responses[0].partition_responses[0].base_offset, 1,
+        "acks=0 stored one, and said nothing"
+    );
     let response = client.call::<Produce>(7, &with(2)).await;
     let refused = &response.responses[0].partition_responses[0];
     assert_eq!((refused.error_code, refused.base_offset), (ErrorCode::INVALID_REQUIRED_ACKS, -1));
@@ -125,11 +130,8 @@ async fn a_fetch_waits_for_its_bytes_or_its_time() {
     assert_eq!(begin.elapsed().as_millis(), 700);
 
     let one = batch(&["v"]).len() as i32;
-    let patient = FetchRequest {
-        max_wait_ms: 60_000,
-        min_bytes: 3 * one,
-        ..fetch_request("t", &[(0, 0), (1, 0)])
-    };
+    let patient =
+        FetchRequest { max_wait_ms: 60_000, min_bytes: 3 * one, ..fetch_request("t", &[(0, 0), (1, 0)]) };
     reader.send::<Fetch>(12, &patient).await;
     for partition in [0, 1] {
         writer.produce("t", partition, &["v"]).await;
@@ -141,7 +143,8 @@ async fn a_fetch_waits_for_its_bytes_or_its_time() {
     let mut reader = broker.connect();
     reader.send::<Fetch>(12, &patient).await;
     writer.produce("t", 0, &["w"]).await;
-    let response = timeout(Duration::from_secs(1), reader.receive::<Fetch>(12)).await.expect("woken by the third");
+    let response =
+        timeout(Duration::from_secs(1), reader.receive::<Fetch>(12)).await.expect("woken by the third");
     assert_eq!(values(&response.responses[0].partitions[0]), expect(0, &["v", "w"]));
     assert_eq!(values(&response.responses[0].partitions[1]), expect(0, &["v"]));
 }
@@ -180,7 +183,11 @@ async fn offsets_outside_of_the_log_are_refused_at_once() {
     for offset in [-1, 2, i64::MAX] {
         let data = client.fetch("t", 0, offset, 60_000).await;
         assert_eq!(data.error_code, ErrorCode::OFFSET_OUT_OF_RANGE, "{offset}");
-        assert_eq!(data.records, Some(Bytes::new()), "librdkafka drops the whole response if records are null");
+        assert_eq!(
+            data.records,
+            Some(Bytes::new()),
+            "librdkafka drops the whole response if records are null"
+        );
     }
     assert_eq!(client.fetch("nowhere", 0, 0, 60_000).await.error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
 }
@@ -243,7 +250,9 @@ async fn offsets_are_found_by_time_and_by_name() {
         client.produce_batch("t", 0, records.build().to_bytes()).await;
     }
     let none = ErrorCode::NONE;
-    for (time, expected) in [(-1, 6), (-2, 0), (-3, 3), (-4, 0), (-5, -1), (0, 0), (1001, 1), (1002, 2), (3001, 3), (3002, -1)] {
+    for (time, expected) in
+        [(-1, 6), (-2, 0), (-3, 3), (-4, 0), (-5, -1), (0, 0), (1001, 1), (1002, 2), (3001, 3), (3002, -1)]
+    {
         assert_eq!(offset_at(&mut client, time).await, (none, expected), "time {time}");
     }
     assert_eq!(offset_at(&mut client, -7).await.0, ErrorCode::UNSUPPORTED_VERSION);

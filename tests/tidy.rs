@@ -19,12 +19,7 @@ const ROOMS: &[&[&str]] = &[
     &["config", "metrics"],
 ];
 /// Files that are values: no clock, no tokio, no storage, and no order that depends on hashing.
-const PURE: &[&str] = &[
-    "src/cluster/image.rs",
-    "src/group/",
-    "storage/src/producers.rs",
-    "protocol/src/",
-];
+const PURE: &[&str] = &["src/cluster/image.rs", "src/group/", "storage/src/producers.rs", "protocol/src/"];
 /// What a pure file must not contain, outside of its tests.
 const IMPURE: &[&str] = &["tokio::", "SystemTime", "Instant::now", "HashMap", "rand::", "braid_storage"];
 /// Faces that join a pure room to the world.
@@ -59,7 +54,10 @@ fn sources() -> Vec<Source> {
         walk(&root.join(folder), &mut found);
     }
     let relative = |path: &PathBuf| path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-    found.iter().map(|path| Source { path: relative(path), text: fs::read_to_string(path).unwrap() }).collect()
+    found
+        .iter()
+        .map(|path| Source { path: relative(path), text: fs::read_to_string(path).unwrap() })
+        .collect()
 }
 
 fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -136,7 +134,8 @@ fn files_functions_and_lines_are_short() {
 fn function_length(lines: &[&str]) -> Option<usize> {
     let first = lines.first()?;
     let start = first.trim_start();
-    let words = ["fn ", "pub fn ", "pub(crate) fn ", "pub(super) fn ", "async fn ", "pub async fn ", "const fn "];
+    let words =
+        ["fn ", "pub fn ", "pub(crate) fn ", "pub(super) fn ", "async fn ", "pub async fn ", "const fn "];
     if !words.iter().any(|word| start.starts_with(word)) || first.trim_end().ends_with([';', '}']) {
         return None;
     }

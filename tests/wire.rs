@@ -59,7 +59,9 @@ async fn clients_of_other_protocols_are_named() {
 #[tokio::test(start_paused = true)]
 async fn unknown_apis_and_versions_close_the_connection() {
     let broker = TestBroker::start(&[]);
-    for (key, version, words) in [(9999, 0, "unknown API key 9999"), (3, 99, "Metadata version 99"), (0, 2, "Produce")] {
+    for (key, version, words) in
+        [(9999, 0, "unknown API key 9999"), (3, 99, "Metadata version 99"), (0, 2, "Produce")]
+    {
         let mut client = broker.connect();
         client.send_raw(&raw(key, version, &[])).await;
         let why = refused(client).await;

@@ -25,7 +25,11 @@ impl Handler for ApiVersions {
             min_version: *row.advertises.start(),
             max_version: *row.advertises.end(),
         });
-        Ok(ApiVersionsResponse { api_keys: api_keys.collect(), finalized_features_epoch: 0, ..Default::default() })
+        Ok(ApiVersionsResponse {
+            api_keys: api_keys.collect(),
+            finalized_features_epoch: 0,
+            ..Default::default()
+        })
     }
 }
 

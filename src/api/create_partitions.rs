@@ -19,7 +19,9 @@ impl Handler for CreatePartitions {
             let name = wanted.name.clone();
             let grown = match seen.insert(name.clone()) {
                 true => grow(&cx, wanted, request.validate_only).await,
-                false => Err((ErrorCode::INVALID_REQUEST, "Found multiple entries for this topic.".to_owned())),
+                false => {
+                    Err((ErrorCode::INVALID_REQUEST, "Found multiple entries for this topic.".to_owned()))
+                }
             };
             let (error_code, error_message) = match grown {
                 Ok(()) => (ErrorCode::NONE, None),
@@ -36,7 +38,8 @@ async fn grow(cx: &Context, wanted: CreatePartitionsTopic, validate_only: bool) 
     if let Some(assignments) = &wanted.assignments {
         let (more, node) = ((wanted.count - topic.partitions) as usize, cx.broker.config.node_id);
         if assignments.len() != more || assignments.iter().any(|a| a.broker_ids != [node]) {
-            let why = format!("Each of the {more} new partitions must be assigned to broker {node}, the only one.");
+            let why =
+                format!("Each of the {more} new partitions must be assigned to broker {node}, the only one.");
             return Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, why));
         }
     }

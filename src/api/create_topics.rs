@@ -49,20 +49,25 @@ async fn create(cx: &Context, wanted: CreatableTopic, validate_only: bool) -> Re
 fn new_topic(node: i32, wanted: CreatableTopic) -> Result<NewTopic, Refused> {
     let mut configs = BTreeMap::new();
     for config in wanted.configs {
-        let null = || (ErrorCode::INVALID_CONFIG, format!("Null value not supported for topic config: {}", config.name));
+        let null = || {
+            (ErrorCode::INVALID_CONFIG, format!("Null value not supported for topic config: {}", config.name))
+        };
         configs.insert(config.name.clone(), config.value.clone().ok_or_else(null)?);
     }
     let (mut partitions, mut replication_factor) = (wanted.num_partitions, wanted.replication_factor);
     if !wanted.assignments.is_empty() {
         if (partitions, replication_factor) != (-1, -1) {
-            let why = "A manual partition assignment was given, so partitions and replication factor must be -1.";
+            let why =
+                "A manual partition assignment was given, so partitions and replication factor must be -1.";
             return Err((ErrorCode::INVALID_REQUEST, why.to_owned()));
         }
         let mut indexes: Vec<i32> = wanted.assignments.iter().map(|a| a.partition_index).collect();
         indexes.sort_unstable();
         let consecutive = indexes.iter().zip(0..).all(|(index, expected)| *index == expected);
         if !consecutive || wanted.assignments.iter().any(|a| a.broker_ids != [node]) {
-            let why = format!("Partitions must be 0 and up, each assigned to broker {node}, the only one there is.");
+            let why = format!(
+                "Partitions must be 0 and up, each assigned to broker {node}, the only one there is."
+            );
             return Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, why));
         }
         (partitions, replication_factor) = (indexes.len() as i32, 1);
@@ -71,12 +76,14 @@ fn new_topic(node: i32, wanted: CreatableTopic) -> Result<NewTopic, Refused> {
 }
 
 fn report(cx: &Context, name: String, topic: &TopicImage) -> CreatableTopicResult {
-    let configs = describe_topic(&cx.broker.config, &topic.configs, None).into_iter().map(|entry| CreatableTopicConfigs {
-        name: entry.name.to_owned(),
-        value: entry.value,
-        read_only: entry.read_only,
-        config_source: entry.source as i8,
-        is_sensitive: entry.is_sensitive,
+    let configs = describe_topic(&cx.broker.config, &topic.configs, None).into_iter().map(|entry| {
+        CreatableTopicConfigs {
+            name: entry.name.to_owned(),
+            value: entry.value,
+            read_only: entry.read_only,
+            config_source: entry.source as i8,
+            is_sensitive: entry.is_sensitive,
+        }
     });
     CreatableTopicResult {
         name,

@@ -12,7 +12,10 @@ use crate::broker::Refused;
 
 impl Handler for DeleteTopics {
     async fn handle(cx: Context, request: DeleteTopicsRequest) -> Handled<DeleteTopicsResponse> {
-        let by_name = request.topic_names.into_iter().map(|name| DeleteTopicState { name: Some(name), ..Default::default() });
+        let by_name = request
+            .topic_names
+            .into_iter()
+            .map(|name| DeleteTopicState { name: Some(name), ..Default::default() });
         let wanted: Vec<_> = request.topics.into_iter().chain(by_name).collect();
         let mut responses = Vec::with_capacity(wanted.len());
         for DeleteTopicState { name, topic_id } in wanted {

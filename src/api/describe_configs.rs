@@ -48,14 +48,19 @@ fn entries(cx: &Context, resource: &DescribeConfigsResource) -> Result<Vec<Confi
     match resource.resource_type {
         TOPIC => {
             crate::broker::check_topic_name(name).map_err(|why| (ErrorCode::INVALID_TOPIC_EXCEPTION, why))?;
-            let unknown = || (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic.".to_owned());
+            let unknown = || {
+                (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic.".to_owned())
+            };
             Ok(describe_topic(config, &cx.image.topic(name).ok_or_else(unknown)?.configs, keys))
         }
         // The empty name stands for what holds for all brokers and was set while they ran: nothing, so far.
         BROKER if name.is_empty() => Ok(Vec::new()),
         BROKER if name == config.node_id.to_string() => Ok(describe_broker(config, keys)),
         BROKER => {
-            let why = format!("Unexpected broker id, expected {} or empty string, but received {name}", config.node_id);
+            let why = format!(
+                "Unexpected broker id, expected {} or empty string, but received {name}",
+                config.node_id
+            );
             Err((ErrorCode::INVALID_REQUEST, why))
         }
         other => Err((ErrorCode::INVALID_REQUEST, format!("Unsupported resource type: {other}"))),
@@ -63,11 +68,11 @@ fn entries(cx: &Context, resource: &DescribeConfigsResource) -> Result<Vec<Confi
 }
 
 fn report(entry: ConfigEntry, synonyms: bool, words: bool) -> DescribeConfigsResourceResult {
-    let all = entry.synonyms.into_iter().filter(|_| synonyms).map(|(name, value, source)| DescribeConfigsSynonym {
-        name,
-        value,
-        source: source as i8,
-    });
+    let all = entry
+        .synonyms
+        .into_iter()
+        .filter(|_| synonyms)
+        .map(|(name, value, source)| DescribeConfigsSynonym { name, value, source: source as i8 });
     DescribeConfigsResourceResult {
         name: entry.name.to_owned(),
         value: if entry.is_sensitive { None } else { entry.value },

@@ -16,8 +16,11 @@ impl Handler for DescribeGroups {
                 Ok(coordinator) => coordinator.describe(group_id.clone(), cx.version).await,
                 Err(code) => Err(code),
             };
-            let mut group = described
-                .unwrap_or_else(|error_code| DescribedGroup { error_code, group_id, ..Default::default() });
+            let mut group = described.unwrap_or_else(|error_code| DescribedGroup {
+                error_code,
+                group_id,
+                ..Default::default()
+            });
             if request.include_authorized_operations && group.error_code.is_ok() {
                 group.authorized_operations = GROUP_OPERATIONS;
             }

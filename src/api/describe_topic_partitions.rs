@@ -19,7 +19,8 @@ impl Handler for DescribeTopicPartitions {
         cx: Context,
         request: DescribeTopicPartitionsRequest,
     ) -> Handled<DescribeTopicPartitionsResponse> {
-        let (after, first) = request.cursor.map_or((String::new(), 0), |c| (c.topic_name, c.partition_index.max(0)));
+        let (after, first) =
+            request.cursor.map_or((String::new(), 0), |c| (c.topic_name, c.partition_index.max(0)));
         let named = !request.topics.is_empty();
         let names: BTreeSet<String> = match named {
             true => request.topics.into_iter().map(|t| t.name).filter(|name| *name >= after).collect(),
@@ -54,7 +55,11 @@ fn describe(cx: &Context, name: &str, begin: i32, limit: i32) -> DescribeTopicPa
             Ok(()) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
             Err(_) => ErrorCode::INVALID_TOPIC_EXCEPTION,
         };
-        return DescribeTopicPartitionsResponseTopic { error_code, name: Some(name.to_owned()), ..Default::default() };
+        return DescribeTopicPartitionsResponseTopic {
+            error_code,
+            name: Some(name.to_owned()),
+            ..Default::default()
+        };
     };
     let node = cx.broker.config.node_id;
     let end = topic.partitions.min(begin.saturating_add(limit));

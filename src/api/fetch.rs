@@ -80,7 +80,8 @@ impl Plan {
                 let partition = topic.partition(p.partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
                 check_epoch(p.current_leader_epoch).map(|()| partition)
             };
-            let partitions = wanted.partitions.into_iter().map(|p| (find(&p), p)).map(|(found, p)| (p, found)).collect();
+            let partitions =
+                wanted.partitions.into_iter().map(|p| (find(&p), p)).map(|(found, p)| (p, found)).collect();
             PlannedTopic { name: wanted.topic, id: wanted.topic_id, topic: found.ok(), partitions }
         });
         let limit = cx.broker.config.fetch_max_bytes;
@@ -117,7 +118,13 @@ impl Plan {
         answer
     }
 
-    fn read_one(&self, wanted: &FetchPartition, partition: &Partition, left: usize, first: bool) -> PartitionData {
+    fn read_one(
+        &self,
+        wanted: &FetchPartition,
+        partition: &Partition,
+        left: usize,
+        first: bool,
+    ) -> PartitionData {
         let budget = left.min(wanted.partition_max_bytes.max(0) as usize);
         match partition.read(wanted.fetch_offset, budget, first) {
             Ok(read) => PartitionData {

@@ -33,7 +33,8 @@ impl Handler for FindCoordinator {
         if many {
             return Ok(FindCoordinatorResponse { coordinators, ..Default::default() });
         }
-        let Coordinator { node_id, host, port, error_code, error_message, .. } = coordinators.pop().unwrap_or_default();
+        let Coordinator { node_id, host, port, error_code, error_message, .. } =
+            coordinators.pop().unwrap_or_default();
         Ok(FindCoordinatorResponse { node_id, host, port, error_code, error_message, ..Default::default() })
     }
 }

@@ -13,7 +13,8 @@ use super::{Context, Handled, Handler};
 
 impl Handler for InitProducerId {
     async fn handle(cx: Context, request: InitProducerIdRequest) -> Handled<InitProducerIdResponse> {
-        let refuse = |error_code| InitProducerIdResponse { error_code, producer_epoch: -1, ..Default::default() };
+        let refuse =
+            |error_code| InitProducerIdResponse { error_code, producer_epoch: -1, ..Default::default() };
         if request.transactional_id.is_some() {
             return Ok(refuse(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED));
         }

@@ -23,6 +23,10 @@ impl Handler for JoinGroup {
             Ok(groups) => groups.join(join).await,
             Err(code) => Err(code),
         };
-        Ok(joined.unwrap_or_else(|error_code| JoinGroupResponse { error_code, member_id, ..Default::default() }))
+        Ok(joined.unwrap_or_else(|error_code| JoinGroupResponse {
+            error_code,
+            member_id,
+            ..Default::default()
+        }))
     }
 }

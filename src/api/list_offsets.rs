@@ -33,9 +33,11 @@ impl Handler for ListOffsets {
                 };
                 partitions.push(match found {
                     Ok(found) => ListOffsetsPartitionResponse { partition_index: index, ..found },
-                    Err(error_code) => {
-                        ListOffsetsPartitionResponse { partition_index: index, error_code, ..Default::default() }
-                    }
+                    Err(error_code) => ListOffsetsPartitionResponse {
+                        partition_index: index,
+                        error_code,
+                        ..Default::default()
+                    },
                 });
             }
             topics.push(ListOffsetsTopicResponse { name: topic.name, partitions });
@@ -77,7 +79,9 @@ fn look_up(
         -1 if committed => Ok(at(-1, partition.last_stable_offset())),
         -1 => Ok(at(-1, partition.watermark())),
         -2 | -4 | -6 => partition.start_offset().map(|offset| at(-1, offset)),
-        -3 => partition.max_timestamp().map(|found| found.map_or_else(none, |(time, offset)| at(time, offset))),
+        -3 => {
+            partition.max_timestamp().map(|found| found.map_or_else(none, |(time, offset)| at(time, offset)))
+        }
         -5 => Ok(none()),
         time => {
             let found = partition.offset_for_timestamp(time);

@@ -57,7 +57,8 @@ impl Handler for Metadata {
 async fn find(cx: &Context, wanted: MetadataRequestTopic, may_create: bool) -> MetadataResponseTopic {
     let MetadataRequestTopic { topic_id, name } = wanted;
     let by_id = topic_id != Uuid::ZERO;
-    let refuse = |error_code, name| MetadataResponseTopic { error_code, topic_id, name, ..Default::default() };
+    let refuse =
+        |error_code, name| MetadataResponseTopic { error_code, topic_id, name, ..Default::default() };
     if cx.version < IDS_FROM && (by_id || name.is_none()) {
         return refuse(ErrorCode::INVALID_REQUEST, Some(name.unwrap_or_default()));
     }
@@ -83,7 +84,8 @@ async fn find(cx: &Context, wanted: MetadataRequestTopic, may_create: bool) -> M
 }
 
 async fn create(cx: &Context, name: &str) -> Result<Arc<TopicImage>, ErrorCode> {
-    let new = NewTopic { name: name.to_owned(), partitions: -1, replication_factor: -1, ..Default::default() };
+    let new =
+        NewTopic { name: name.to_owned(), partitions: -1, replication_factor: -1, ..Default::default() };
     match cx.broker.create_topic(new).await {
         Ok(topic) => Ok(topic),
         // Somebody else was faster.

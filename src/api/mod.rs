@@ -189,7 +189,8 @@ pub fn dispatch(broker: &Arc<Broker>, peer: &Arc<Peer>, frame: &Bytes) -> Result
         version,
         now_ms: broker.clock.now(),
     };
-    let answer = (row.serve)(cx, frame).map_err(|e| format!("malformed {} version {version}: {e}", row.name))?;
+    let answer =
+        (row.serve)(cx, frame).map_err(|e| format!("malformed {} version {version}: {e}", row.name))?;
     Ok(Dispatched { row: at, version, answer })
 }
 
@@ -201,7 +202,8 @@ pub struct Meters {
 impl Meters {
     /// The counters of the whole table.
     pub fn new(metrics: &Metrics) -> Meters {
-        let row = |row: &Row| row.advertises.clone().map(|version| metrics.request(row.name, version)).collect();
+        let row =
+            |row: &Row| row.advertises.clone().map(|version| metrics.request(row.name, version)).collect();
         Meters { rows: TABLE.iter().map(row).collect() }
     }
 

@@ -22,15 +22,18 @@ impl Handler for OffsetCommit {
         let mut refused = Vec::new();
         let mut asked = Vec::new();
         for mut topic in std::mem::take(&mut request.topics) {
-            let known = if by_id { cx.image.topic_by_id(topic.topic_id) } else { cx.image.topic(&topic.name) };
+            let known =
+                if by_id { cx.image.topic_by_id(topic.topic_id) } else { cx.image.topic(&topic.name) };
             let Some(known) = known else {
-                let code = if by_id { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION };
+                let code =
+                    if by_id { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION };
                 refused.push(refuse(&topic, code));
                 continue;
             };
             topic.name = known.name.to_string();
             let exists = |index: i32| (0..known.partitions).contains(&index);
-            let (good, bad): (Vec<_>, Vec<_>) = topic.partitions.into_iter().partition(|p| exists(p.partition_index));
+            let (good, bad): (Vec<_>, Vec<_>) =
+                topic.partitions.into_iter().partition(|p| exists(p.partition_index));
             topic.partitions = bad;
             if !topic.partitions.is_empty() {
                 refused.push(refuse(&topic, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));

@@ -6,8 +6,8 @@
 use braid_protocol::ErrorCode;
 use braid_protocol::api::offset_fetch::{
     OffsetFetch, OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
-    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
-    OffsetFetchResponseTopics,
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 
 use super::{Context, Handled, Handler};
@@ -20,18 +20,21 @@ const IDS_FROM: i16 = 10;
 impl Handler for OffsetFetch {
     async fn handle(cx: Context, request: OffsetFetchRequest) -> Handled<OffsetFetchResponse> {
         if cx.version < MANY_FROM {
-            let topics = request.topics.map(|topics| topics.into_iter().map(|t| OffsetFetchRequestTopics {
-                name: t.name,
-                partition_indexes: t.partition_indexes,
-                ..Default::default()
-            }));
+            let topics = request.topics.map(|topics| {
+                topics.into_iter().map(|t| OffsetFetchRequestTopics {
+                    name: t.name,
+                    partition_indexes: t.partition_indexes,
+                    ..Default::default()
+                })
+            });
             let topics = topics.map(Iterator::collect);
             let group = OffsetFetchRequestGroup { group_id: request.group_id, topics, ..Default::default() };
             return Ok(single(fetch(&cx, group).await));
         }
         let mut groups = Vec::with_capacity(request.groups.len());
         for group in request.groups {
-            let fetched = if cx.version >= IDS_FROM { fetch_by_id(&cx, group).await } else { fetch(&cx, group).await };
+            let fetched =
+                if cx.version >= IDS_FROM { fetch_by_id(&cx, group).await } else { fetch(&cx, group).await };
             groups.push(fetched);
         }
         Ok(OffsetFetchResponse { groups, ..Default::default() })
@@ -44,7 +47,11 @@ async fn fetch(cx: &Context, group: OffsetFetchRequestGroup) -> OffsetFetchRespo
         Ok(groups) => groups.fetch(group).await,
         Err(code) => Err(code),
     };
-    fetched.unwrap_or_else(|error_code| OffsetFetchResponseGroup { group_id, error_code, ..Default::default() })
+    fetched.unwrap_or_else(|error_code| OffsetFetchResponseGroup {
+        group_id,
+        error_code,
+        ..Default::default()
+    })
 }
 
 /// Ids to names on the way in, and back on the way out.

@@ -11,7 +11,10 @@ use super::{Context, Handled, Handler, check_epoch};
 use crate::topic::Topic;
 
 impl Handler for OffsetForLeaderEpoch {
-    async fn handle(cx: Context, request: OffsetForLeaderEpochRequest) -> Handled<OffsetForLeaderEpochResponse> {
+    async fn handle(
+        cx: Context,
+        request: OffsetForLeaderEpochRequest,
+    ) -> Handled<OffsetForLeaderEpochResponse> {
         let topics = request.topics.into_iter().map(|wanted| {
             let topic = cx.broker.topic(&wanted.topic);
             let partitions = wanted.partitions.iter().map(|p| {

@@ -63,7 +63,8 @@ fn append_all(cx: &Context, request: ProduceRequest) -> (Vec<TopicProduceRespons
             false => Err(ErrorCode::INVALID_REQUIRED_ACKS),
         };
         let partition_responses = partition_data.into_iter().enumerate().map(|(index, data)| {
-            let appended = topic.as_ref().map_err(|code| refused(*code)).and_then(|topic| append(cx, topic, &data));
+            let appended =
+                topic.as_ref().map_err(|code| refused(*code)).and_then(|topic| append(cx, topic, &data));
             match appended {
                 Ok((response, partition, last_offset)) => {
                     waits.push(Wait { topic: at, index, partition, last_offset });
@@ -81,19 +82,29 @@ fn writable(cx: &Context, name: &str, id: braid_protocol::Uuid) -> Result<Arc<To
     let topic = find_topic(cx, name, id, 13)?;
     topic.metrics.produce_requests.inc();
     let internal = matches!(&*topic.name, OFFSETS_TOPIC | TRANSACTIONS_TOPIC);
-    if internal && &*cx.client_id != ADMIN_CLIENT { Err(ErrorCode::INVALID_TOPIC_EXCEPTION) } else { Ok(topic) }
+    if internal && &*cx.client_id != ADMIN_CLIENT {
+        Err(ErrorCode::INVALID_TOPIC_EXCEPTION)
+    } else {
+        Ok(topic)
+    }
 }
 
 type Appended = (PartitionProduceResponse, Arc<Partition>, i64);
 
-fn append(cx: &Context, topic: &Topic, data: &PartitionProduceData) -> Result<Appended, PartitionProduceResponse> {
+fn append(
+    cx: &Context,
+    topic: &Topic,
+    data: &PartitionProduceData,
+) -> Result<Appended, PartitionProduceResponse> {
     let unknown = || refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     let partition = topic.partition(data.index).ok_or_else(unknown)?;
     let none = Bytes::new();
     let records = data.records.as_ref().unwrap_or(&none);
-    let appended = partition
-        .check(records, cx.version >= ZSTD_FROM, cx.now_ms)
-        .and_then(|batch| partition.append(&batch, cx.now_ms).map(|appended| (batch.header().records_count.max(0) as u64, appended)));
+    let appended = partition.check(records, cx.version >= ZSTD_FROM, cx.now_ms).and_then(|batch| {
+        partition
+            .append(&batch, cx.now_ms)
+            .map(|appended| (batch.header().records_count.max(0) as u64, appended))
+    });
     let (count, appended) = appended.map_err(|fault| {
         count_refusal(&topic.metrics, records.len(), &fault);
         refusal(&fault)
@@ -113,7 +124,9 @@ fn append(cx: &Context, topic: &Topic, data: &PartitionProduceData) -> Result<Ap
 fn count_refusal(metrics: &TopicMetrics, bytes: usize, fault: &Fault) {
     metrics.failed_produce_requests.inc();
     match fault.code() {
-        ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE => metrics.bytes_rejected.inc_by(bytes as u64),
+        ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE => {
+            metrics.bytes_rejected.inc_by(bytes as u64)
+        }
         ErrorCode::CORRUPT_MESSAGE => metrics.invalid_crc.inc(),
         ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER => metrics.invalid_sequence.inc(),
         ErrorCode::INVALID_RECORD => metrics.invalid_records.inc(),

@@ -52,7 +52,9 @@ impl Broker {
         let config = group_config(&self.config);
         let partitions = topic.partitions();
         let replaying = tokio::task::spawn_blocking(move || {
-            let load = |partition: &Arc<Partition>| replay(partition, &config).map(|groups| (groups, partition.clone()));
+            let load = |partition: &Arc<Partition>| {
+                replay(partition, &config).map(|groups| (groups, partition.clone()))
+            };
             partitions.iter().map(load).collect::<Result<Vec<_>, Fault>>()
         });
         let replayed = replaying.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));

@@ -72,7 +72,10 @@ impl Broker {
         let image = cluster.image();
         dir.claim(&image.cluster_id, config.node_id).map_err(OpenError::Foreign)?;
         let broker = Broker {
-            request_memory: RequestMemory::new(config.queued_max_request_bytes, config.socket_request_max_bytes),
+            request_memory: RequestMemory::new(
+                config.queued_max_request_bytes,
+                config.socket_request_max_bytes,
+            ),
             config,
             clock,
             metrics,
@@ -148,4 +151,3 @@ impl RequestMemory {
         (self.budget.clone(), (size / Self::UNIT + 1) as u32)
     }
 }
-

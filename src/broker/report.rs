@@ -17,7 +17,9 @@ impl Broker {
 
     /// The groups' figures; none while the coordinator does not run.
     fn group_stats(&self) -> Stats {
-        let (Some(groups), Ok(runtime)) = (self.groups.get(), Handle::try_current()) else { return Stats::default() };
+        let (Some(groups), Ok(runtime)) = (self.groups.get(), Handle::try_current()) else {
+            return Stats::default();
+        };
         runtime.block_on(groups.stats()).unwrap_or_default()
     }
 }
@@ -45,7 +47,9 @@ impl Scrape for Broker {
         let image = self.cluster.image();
         let partitions = self.topics.partitions();
         let offline = partitions.iter().filter(|p| p.is_offline()).count();
-        let producers = |p: &std::sync::Arc<crate::topic::Partition>| p.with_log(|log| log.producers().len()).unwrap_or(0);
+        let producers = |p: &std::sync::Arc<crate::topic::Partition>| {
+            p.with_log(|log| log.producers().len()).unwrap_or(0)
+        };
         let groups = self.group_stats();
         Counts {
             active_controllers: 1,

@@ -66,12 +66,15 @@ impl Broker {
         check_partitions(image, partitions, partitions)?;
         if !matches!(new.replication_factor, -1 | 1) {
             let why = match new.replication_factor {
-                n if n < 1 => "Replication factor must be larger than 0, or -1 to use the default value.".into(),
+                n if n < 1 => {
+                    "Replication factor must be larger than 0, or -1 to use the default value.".into()
+                }
                 n => format!("Unable to replicate the partition {n} time(s): there is only 1 broker."),
             };
             return Err((ErrorCode::INVALID_REPLICATION_FACTOR, why));
         }
-        crate::config::validate_topic_configs(&new.configs).map_err(|(_, why)| (ErrorCode::INVALID_CONFIG, why))?;
+        crate::config::validate_topic_configs(&new.configs)
+            .map_err(|(_, why)| (ErrorCode::INVALID_CONFIG, why))?;
         let name = new.name.as_str().into();
         Ok(TopicImage { name, id: Uuid::ZERO, partitions, configs: new.configs.clone() })
     }
@@ -123,7 +126,10 @@ impl Broker {
             let (changes, outcome) = decide(turn.image(), &broker)?;
             let storage = |e: braid_storage::Error| {
                 error!(error = %e, "a change of the cluster failed");
-                (ErrorCode::KAFKA_STORAGE_ERROR, "Disk error when trying to access log file on the disk.".into())
+                (
+                    ErrorCode::KAFKA_STORAGE_ERROR,
+                    "Disk error when trying to access log file on the disk.".into(),
+                )
             };
             let next = turn.commit(changes, broker.clock.now()).await.map_err(storage)?;
             let opening = broker.clone();
@@ -147,7 +153,8 @@ impl Broker {
         for topic in image.topics() {
             let open = self.topics.get_by_id(topic.id).map_or(0, |t| t.partitions().len());
             let config = TopicConfig::of(&self.config, &topic.configs);
-            missing.extend((open..topic.partitions as usize).map(|n| (topic.clone(), n as i32, config.clone())));
+            missing
+                .extend((open..topic.partitions as usize).map(|n| (topic.clone(), n as i32, config.clone())));
         }
         if missing.is_empty() {
             return Ok(());
@@ -155,7 +162,8 @@ impl Broker {
         let begin = std::time::Instant::now();
         let opened = self.dir.open_all(&missing, &self.config, self.clock.now(), at_start)?;
         let count = opened.len();
-        let mut by_topic: BTreeMap<Uuid, (Arc<TopicImage>, TopicConfig, Vec<Arc<Partition>>)> = BTreeMap::new();
+        let mut by_topic: BTreeMap<Uuid, (Arc<TopicImage>, TopicConfig, Vec<Arc<Partition>>)> =
+            BTreeMap::new();
         for ((topic, _, config), partition) in missing.into_iter().zip(opened) {
             let entry = by_topic.entry(topic.id).or_insert_with(|| (topic, config, Vec::new()));
             entry.2.push(partition);
@@ -208,13 +216,16 @@ pub fn check_topic_name(name: &str) -> Result<(), String> {
 
 /// Whether a topic can grow to `partitions`; the topic if so.
 pub fn check_growth<'a>(image: &'a Image, name: &str, partitions: i32) -> Result<&'a TopicImage, Refused> {
-    let unknown = || (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition.".into());
+    let unknown =
+        || (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition.".into());
     let topic = image.topic(name).ok_or_else(unknown)?;
     let now = topic.partitions;
     if partitions <= now {
         let why = match partitions == now {
             true => format!("Topic already has {now} partition(s)."),
-            false => format!("The topic {name} currently has {now} partition(s); {partitions} would not be an increase."),
+            false => format!(
+                "The topic {name} currently has {now} partition(s); {partitions} would not be an increase."
+            ),
         };
         return Err((ErrorCode::INVALID_PARTITIONS, why));
     }

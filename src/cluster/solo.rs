@@ -83,7 +83,8 @@ impl Turn {
         let mut next = Image::clone(&self.image);
         changes.iter().for_each(|change| next.apply(change));
         let cluster = self.cluster.clone();
-        let written = tokio::task::spawn_blocking(move || write(&mut cluster.log.lock(), &changes, now_ms)).await;
+        let written =
+            tokio::task::spawn_blocking(move || write(&mut cluster.log.lock(), &changes, now_ms)).await;
         written.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         Ok(next)
     }

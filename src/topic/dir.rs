@@ -125,7 +125,10 @@ impl LogDir {
         });
         let mut by_name: BTreeMap<(Arc<str>, i32), Arc<Partition>> =
             opened?.into_iter().flatten().map(|p| ((p.topic().clone(), p.index()), p)).collect();
-        Ok(wanted.iter().filter_map(|(topic, index, _)| by_name.remove(&(topic.name.clone(), *index))).collect())
+        Ok(wanted
+            .iter()
+            .filter_map(|(topic, index, _)| by_name.remove(&(topic.name.clone(), *index)))
+            .collect())
     }
 
     fn open_one(
@@ -163,7 +166,11 @@ impl LogDir {
     fn put_aside(&self, dir: &Path) -> Result<(), Error> {
         let mut stray = dir.as_os_str().to_owned();
         stray.push(format!(".{}-stray", uuid::Uuid::new_v4().simple()));
-        warn!("{} belongs to no topic of this cluster; it is kept as {}", dir.display(), Path::new(&stray).display());
+        warn!(
+            "{} belongs to no topic of this cluster; it is kept as {}",
+            dir.display(),
+            Path::new(&stray).display()
+        );
         let renamed = self.disk.rename(dir, Path::new(&stray));
         renamed.map_err(|source| Error::Io { path: dir.to_owned(), source })
     }

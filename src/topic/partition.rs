@@ -12,7 +12,8 @@ use braid_protocol::ErrorCode;
 use braid_storage::flush::{Dirty, Flusher};
 use braid_storage::producers::ProducerError;
 use braid_storage::{
-    AppendError, Appended, Checked, Error, Invalid, Log, ReadError, Refusal, Rules, Slice, SyncPoint, validate,
+    AppendError, Appended, Checked, Error, Invalid, Log, ReadError, Refusal, Rules, Slice, SyncPoint,
+    validate,
 };
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
@@ -119,7 +120,13 @@ struct State {
 
 impl Partition {
     /// A partition over its opened log. All that was recovered is visible: it was read back from the disk.
-    pub fn new(topic: Arc<str>, index: i32, settings: Settings, flusher: Arc<Flusher>, log: Log) -> Partition {
+    pub fn new(
+        topic: Arc<str>,
+        index: i32,
+        settings: Settings,
+        flusher: Arc<Flusher>,
+        log: Log,
+    ) -> Partition {
         let watermark = AtomicI64::new(log.end_offset());
         let state = Mutex::new(State { log, whole: true, appended: 0, syncing: 0, visible: 0 });
         let (offline, waiters) = (AtomicBool::new(false), Waiters::default());

@@ -1,9 +1,10 @@
 //! The record batch, version 2: its 61-byte header, read in place and written back.
 //!
-//! `0 baseOffset i64 | 8 batchLength i32 (total - 12) | 12 partitionLeaderEpoch i32 | 16 magic i8 = 2 | 17 crc u32
-//! | 21 attributes i16 | 23 lastOffsetDelta i32 | 27 baseTimestamp i64 | 35 maxTimestamp i64 | 43 producerId i64
-//! | 51 producerEpoch i16 | 53 baseSequence i32 | 57 recordsCount i32 | 61 records`. The CRC-32C covers 21 to the end,
-//! so that a broker sets base offset and leader epoch without computing it again.
+//! `0 baseOffset i64 | 8 batchLength i32 (total - 12) | 12 partitionLeaderEpoch i32 | 16 magic i8 = 2
+//! | 17 crc u32 | 21 attributes i16 | 23 lastOffsetDelta i32 | 27 baseTimestamp i64 | 35 maxTimestamp i64
+//! | 43 producerId i64 | 51 producerEpoch i16 | 53 baseSequence i32 | 57 recordsCount i32 | 61 records`.
+//! The CRC-32C covers 21 to the end, so that a broker sets base offset and leader epoch without computing it
+//! again.
 
 use bytes::{Buf, BufMut};
 
@@ -60,8 +61,8 @@ pub struct Refusal {
     pub why: Invalid,
     /// The sentence for the answer's `error_message`.
     pub message: String,
-    /// The records at fault by their index in the batch, for `RecordErrors` (KIP-467). Empty if it is the batch;
-    /// at most [`RECORD_ERRORS_MAX`].
+    /// The records at fault by their index in the batch, for `RecordErrors` (KIP-467). Empty if it is the
+    /// batch; at most [`RECORD_ERRORS_MAX`].
     pub records: Vec<(i32, String)>,
 }
 

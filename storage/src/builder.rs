@@ -6,7 +6,8 @@ use crate::batch::{HEADER_LEN, Header, LENGTH_END, MAGIC, NO_PRODUCER_ID, NO_SEQ
 use crate::codec::Codec;
 use crate::validate::Checked;
 
-/// A batch in the making; uncompressed, since the broker's own are small. Also makes the bytes of test clients.
+/// A batch in the making; uncompressed, since the broker's own are small. Also makes the bytes of test
+/// clients.
 #[derive(Clone, Debug, Default)]
 pub struct BatchBuilder {
     body: Vec<u8>,
@@ -73,7 +74,8 @@ impl BatchBuilder {
         self
     }
 
-    /// Adds the record of a transaction marker (KIP-98): commit or abort, decided by a coordinator of this epoch.
+    /// Adds the record of a transaction marker (KIP-98): commit or abort, decided by a coordinator of this
+    /// epoch.
     pub fn push_marker(&mut self, timestamp: i64, commit: bool, coordinator_epoch: i32) -> &mut BatchBuilder {
         let key = [0, 0, 0, u8::from(commit)];
         let mut value = [0; 6];

@@ -1,7 +1,9 @@
-//! The small files of a data folder: checkpoints, `meta.properties`, the clean-shutdown marker, `partition.metadata`.
+//! The small files of a data folder: checkpoints, `meta.properties`, the clean-shutdown marker,
+//! `partition.metadata`.
 //!
-//! All are Kafka's, and all are replaced, never changed: `.tmp`, sync, rename, sync of the folder. A reader finds
-//! the old file or the new one, and a file that it cannot understand is `Error::Malformed`, for the caller to judge.
+//! All are Kafka's, and all are replaced, never changed: `.tmp`, sync, rename, sync of the folder. A reader
+//! finds the old file or the new one, and a file that it cannot understand is `Error::Malformed`, for the
+//! caller to judge.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -1,8 +1,8 @@
 //! gzip, snappy, lz4 and zstd: a batch's records as a stream of their uncompressed bytes.
 //!
 //! Everything here reads through a small window, so that a few compressed bytes cannot claim much memory;
-//! how many bytes come out in all is the reader's to bound. Snappy comes raw (librdkafka, Go) or in the frames
-//! of the Java library ("xerial"); a block of it has to be decompressed whole.
+//! how many bytes come out in all is the reader's to bound. Snappy comes raw (librdkafka, Go) or in the
+//! frames of the Java library ("xerial"); a block of it has to be decompressed whole.
 
 use std::io::{self, Read};
 
@@ -24,8 +24,8 @@ pub enum Codec {
     Zstd = 4,
 }
 
-/// The largest window a zstd frame may ask for: what zstd itself accepts by default, since Kafka's own library
-/// writes such frames at its highest levels. It is address space until bytes are written to it.
+/// The largest window a zstd frame may ask for: what zstd itself accepts by default, since Kafka's own
+/// library writes such frames at its highest levels. It is address space until bytes are written to it.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
 const XERIAL_HEADER_LEN: usize = 16;

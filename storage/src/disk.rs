@@ -1,10 +1,10 @@
 //! The seam to the file system: `Disk` and `File`, five methods each, and the real ones.
 //!
-//! Appends are `pwritev` at a position that the caller names, into space reserved ahead (`fallocate` without changing
-//! the size, so that a file is never longer than what was written). Reads are slices of one shared, read-only map that
-//! is as large as the file may become; only bytes below the written length are ever given out, since touching a page
-//! beyond the end of a file is a SIGBUS. For the same reason a file is cut only above that length.
-//! This is the one file with `unsafe` in it.
+//! Appends are `pwritev` at a position that the caller names, into space reserved ahead (`fallocate` without
+//! changing the size, so that a file is never longer than what was written). Reads are slices of one shared,
+//! read-only map that is as large as the file may become; only bytes below the written length are ever given
+//! out, since touching a page beyond the end of a file is a SIGBUS. For the same reason a file is cut only
+//! above that length. This is the one file with `unsafe` in it.
 
 use std::fs;
 use std::io::{self, IoSlice};
@@ -49,8 +49,8 @@ pub trait File: Send + Sync {
     fn len(&self) -> u64;
     /// `len` bytes from `at` on, without a copy. An error if they reach beyond [`File::len`].
     fn read(&self, at: u64, len: usize) -> io::Result<Bytes>;
-    /// Writes all slices at `at`, which becomes the end of the file's contents when it succeeds. After an error
-    /// nothing is different for readers. The slices are used up.
+    /// Writes all slices at `at`, which becomes the end of the file's contents when it succeeds. After an
+    /// error nothing is different for readers. The slices are used up.
     fn append(&self, at: u64, slices: &mut [IoSlice<'_>]) -> io::Result<()>;
     /// Makes the contents and the length survive a power cut. After an error no further call can be trusted.
     fn sync(&self) -> io::Result<()>;
@@ -185,8 +185,8 @@ impl Space {
     const SMALL: u64 = 64 << 10;
     const STEP_MAX: u64 = 64 << 20;
 
-    /// Sees to it that `end` is reserved, if the file is worth it: each time as much again as there is. Only makes
-    /// things faster, so a refusal is not an error: a disk that is full will say so to the write.
+    /// Sees to it that `end` is reserved, if the file is worth it: each time as much again as there is. Only
+    /// makes things faster, so a refusal is not an error: a disk that is full will say so to the write.
     fn reserve(&self, file: &fs::File, end: u64) {
         let reserved = self.reserved.load(Ordering::Relaxed);
         if end <= Space::SMALL || end <= reserved || self.refused.load(Ordering::Relaxed) {
@@ -205,9 +205,9 @@ impl Space {
 #[allow(unsafe_code)]
 fn map(file: &fs::File, len: u64) -> io::Result<Bytes> {
     let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
-    // SAFETY: of the map, only slices below `RealFile::len` leave this file. Those bytes have been written, are never
-    // written again (a log is only appended to), and are not cut off while slices are out (`File::set_len`). One process
-    // owns a data folder (`dir.rs`), so nobody else changes the file.
+    // SAFETY: of the map, only slices below `RealFile::len` leave this file. Those bytes have been written,
+    // are never written again (a log is only appended to), and are not cut off while slices are out
+    // (`File::set_len`). One process owns a data folder (`dir.rs`), so nobody else changes the file.
     let map = unsafe { memmap2::MmapOptions::new().len(len).map(file)? };
     Ok(Bytes::from_owner(map))
 }

@@ -1,4 +1,5 @@
-//! Where each leader epoch began (KIP-101): what followers and consumers ask to find out where logs parted. Pure.
+//! Where each leader epoch began (KIP-101): what followers and consumers ask to find out where logs parted.
+//! Pure.
 //!
 //! Kept in `leader-epoch-checkpoint`: `0`, the count, then a line `epoch startOffset` for each, both growing.
 
@@ -25,8 +26,8 @@ impl Epochs {
         self.entries.last().map(|(epoch, _)| *epoch)
     }
 
-    /// Where the largest epoch ends that is not larger than `epoch`: that epoch and the offset after its last, as
-    /// OffsetForLeaderEpoch answers. `None` for epochs that are not known yet.
+    /// Where the largest epoch ends that is not larger than `epoch`: that epoch and the offset after its
+    /// last, as OffsetForLeaderEpoch answers. `None` for epochs that are not known yet.
     pub fn end_offset(&self, epoch: i32, log_end: i64) -> Option<(i32, i64)> {
         let latest = self.latest()?;
         if epoch == latest {

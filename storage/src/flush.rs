@@ -1,8 +1,9 @@
 //! Group commit: one thread a data folder that syncs for everybody who waits.
 //!
-//! Logs are submitted when they have something to sync; while one round of syncs runs, the next gathers, each log
-//! once. A few logs are synced one by one, many by one `syncfs`. A failed sync is final: the system may have dropped the
-//! pages, and a second try would say that all is well. So nothing is ever synced again, and everybody is told.
+//! Logs are submitted when they have something to sync; while one round of syncs runs, the next gathers, each
+//! log once. A few logs are synced one by one, many by one `syncfs`. A failed sync is final: the system may
+//! have dropped the pages, and a second try would say that all is well. So nothing is ever synced again, and
+//! everybody is told.
 
 use std::collections::HashSet;
 use std::fs;
@@ -20,7 +21,8 @@ use crate::segment::{Place, Segment};
 /// More dirty logs than this are synced by one `syncfs`.
 const ONE_BY_ONE_MAX: usize = 8;
 
-/// What has to be synced for a log to be durable up to an offset. Taken under the partition's lock, synced outside.
+/// What has to be synced for a log to be durable up to an offset. Taken under the partition's lock, synced
+/// outside.
 pub struct SyncPoint {
     pub(crate) files: Vec<Arc<dyn File>>,
     pub(crate) sealed: Vec<Arc<Segment>>,
@@ -55,7 +57,8 @@ impl SyncPoint {
 pub trait Dirty: Send + Sync {
     /// What is to be synced now; `None` if nothing.
     fn begin(&self) -> Option<SyncPoint>;
-    /// It was synced, or it never will be: then nothing of it may be acknowledged, and the log must not be used.
+    /// It was synced, or it never will be: then nothing of it may be acknowledged, and the log must not be
+    /// used.
     fn end(&self, outcome: Result<SyncPoint, io::Error>);
 }
 
@@ -95,8 +98,8 @@ impl Failure {
 }
 
 impl Flusher {
-    /// Starts the thread. `root` is the data folder, if it is on a real disk. `failed` is called once, on that thread,
-    /// after the first sync that fails, before the waiting logs are told.
+    /// Starts the thread. `root` is the data folder, if it is on a real disk. `failed` is called once, on
+    /// that thread, after the first sync that fails, before the waiting logs are told.
     pub fn start(
         root: Option<&Path>,
         failed: impl FnOnce(&io::Error) + Send + 'static,
@@ -109,8 +112,8 @@ impl Flusher {
         Ok(Flusher { shared, thread: Some(thread) })
     }
 
-    /// Asks for a sync of this log; returns at once. Everything it has written by now will be covered. An error if a
-    /// sync has failed before; `end` is not called then.
+    /// Asks for a sync of this log; returns at once. Everything it has written by now will be covered. An
+    /// error if a sync has failed before; `end` is not called then.
     pub fn submit(&self, log: Arc<dyn Dirty>) -> io::Result<()> {
         let mut queue = self.shared.queue.lock();
         if let Some(failure) = &queue.failed {
@@ -150,7 +153,7 @@ impl Shared {
         while let Some(round) = self.next_round() {
             let points: Vec<_> = round.into_iter().filter_map(|log| Some((log.begin()?, log))).collect();
             let Err(failure) = self.sync_all(points) else { continue };
-            tracing::error!(error = %failure.0.0, "a sync failed: nothing on this disk is acknowledged any more");
+            tracing::error!(error = %failure.0.0, "a sync failed and this disk is given up");
             if let Some(failed) = failed.take() {
                 failed(&failure.0.0);
             }

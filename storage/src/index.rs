@@ -1,10 +1,11 @@
 //! Offset and time index of a segment, in Kafka's format. Pure: `segment.rs` reads and writes the files.
 //!
-//! `.index`: 8 bytes an entry, `relativeOffset i32 | position i32`: the last offset of a batch, and where it begins.
-//! `.timeindex`: 12 bytes, `timestamp i64 | relativeOffset i32`: the largest timestamp so far, and the last offset of the
-//! batch that has it; timestamps only grow. A pair is written with a batch when more than `index.interval.bytes` were
-//! appended since the last; one more time entry when the segment is sealed. Both are caches: what they say is checked
-//! where it is used, and they can always be made from the log.
+//! `.index`: 8 bytes an entry, `relativeOffset i32 | position i32`: the last offset of a batch, and where it
+//! begins.
+//! `.timeindex`: 12 bytes, `timestamp i64 | relativeOffset i32`: the largest timestamp so far, and the last
+//! offset of the batch that has it; timestamps only grow. A pair is written with a batch when more than
+//! `index.interval.bytes` were appended since the last; one more time entry when the segment is sealed. Both
+//! are caches: what they say is checked where it is used, and they can always be made from the log.
 
 use bytes::{BufMut, Bytes};
 
@@ -55,8 +56,8 @@ impl Indexes {
         Some(indexes)
     }
 
-    /// Keeps what is known of the batches below `offset`, to go on from there after a crash. `None` if the entries
-    /// are not in order.
+    /// Keeps what is known of the batches below `offset`, to go on from there after a crash. `None` if the
+    /// entries are not in order.
     pub(crate) fn cut_back(&mut self, offset: i64) -> Option<Floor> {
         let limit = offset - self.base;
         self.offsets.truncate(|entry| split_offset(entry).0 < limit);

@@ -1,13 +1,14 @@
 //! One Kafka partition's log on disk. Synchronous; knows nothing of the wire protocol or of tokio.
 //!
 //! Reading order:
-//! - [`batch`]: the record batch v2, its header read in place; [`record`]: the records inside;
-//!   [`codec`]: how they are compressed; [`validate`]: what a producer may send
-//! - [`disk`]: the seam to the file system; [`sim`]: one in memory that can lose and refuse
-//! - [`index`]: offset and time index; [`segment`]: one `.log` file and its indexes
-//! - [`producers`]: idempotence and open transactions; [`epochs`]: where each leader epoch began
-//! - [`log`]: segments in order: append, read, roll; [`recover`]: opening, also after a crash
-//! - [`flush`]: group commit; [`checkpoint`]: the small files of a data folder; [`dir`]: its lock
+//! - `batch`: the record batch v2, its header read in place; `record`: the records inside; `codec`: how they
+//!   are compressed; `validate`: what a producer may send; `builder`: the broker's own batches
+//! - `disk`: the seam to the file system; `sim`: one in memory that can lose and refuse
+//! - `index`: offset and time index; `segment`: one `.log` file and its indexes
+//! - `producers`: idempotence and open transactions; `epochs`: where each leader epoch began
+//! - `log`: segments in order: append, roll, sync; `reader`: reading without the lock; `lookup`: finding by
+//!   time; `recover`: opening, also after a crash
+//! - `flush`: group commit; `checkpoint`: the small files of a data folder; `dir`: its lock
 //!
 //! Not done: retention, compaction, the aborted-transaction index.
 

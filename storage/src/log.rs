@@ -1,8 +1,8 @@
-//! One partition's log: segments in order; append, roll, sync. `reader.rs` reads, `lookup.rs` finds by time, `recover.rs`
-//! opens.
+//! One partition's log: segments in order; append, roll, sync. `reader.rs` reads, `lookup.rs` finds by time,
+//! `recover.rs` opens.
 //!
-//! One thread at a time appends (the partition's lock); readers take a snapshot under that lock and read without it.
-//! Written and synced are two ends: what is synced survives a power cut.
+//! One thread at a time appends (the partition's lock); readers take a snapshot under that lock and read
+//! without it. Written and synced are two ends: what is synced survives a power cut.
 
 use std::mem;
 use std::path::Path;
@@ -54,8 +54,8 @@ impl Default for LogConfig {
 pub enum OpenMode {
     /// By [`Log::close`], or it is new.
     Clean,
-    /// Not so: everything from the segment of this offset on is checked. What lies below was synced once, and its
-    /// loss is an error.
+    /// Not so: everything from the segment of this offset on is checked. What lies below was synced once, and
+    /// its loss is an error.
     Recover {
         /// From the recovery point checkpoint; 0 if there is none.
         recovery_point: i64,
@@ -123,11 +123,11 @@ pub(crate) struct Unsynced {
 }
 
 impl Log {
-    /// Opens the log in folder `dir` (`.../<topic>-<partition>`); makes it if it is not there, which costs a folder and an
-    /// empty file. `log_start_offset`: no offset below it is served; where a new log begins.
+    /// Opens the log in folder `dir` (`.../<topic>-<partition>`); makes it if it is not there, which costs a
+    /// folder and an empty file. `log_start_offset`: no offset below it is served; where a new log begins.
     ///
-    /// After a crash, whatever does not form a log is cut from the end, but never below the recovery point: that,
-    /// and a log that ends before its start, is `Error::Corrupt`.
+    /// After a crash, whatever does not form a log is cut from the end, but never below the recovery point:
+    /// that, and a log that ends before its start, is `Error::Corrupt`.
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -139,7 +139,8 @@ impl Log {
         crate::recover::open(disk, dir, config, how, log_start_offset, now_ms)
     }
 
-    /// Appends a batch: checks its producer, gives it offsets, writes it. After an error the log is as before.
+    /// Appends a batch: checks its producer, gives it offsets, writes it. After an error the log is as
+    /// before.
     pub fn append(
         &mut self,
         batch: &Checked,
@@ -165,7 +166,8 @@ impl Log {
             self.roll(now_ms)?;
         }
         if let Err(error) = self.write(&header, &batch.body) {
-            // What it left is not part of the log. If it cannot be cut off now, closing and rolling insist on it.
+            // What it left is not part of the log. If it cannot be cut off now, closing and rolling insist on
+            // it.
             self.torn = self.file.set_len(self.end.position).is_err();
             return Err(error.into());
         }
@@ -222,7 +224,8 @@ impl Log {
             || next.last_offset() - base > i64::from(i32::MAX))
     }
 
-    /// Seals the active segment and begins a new one at the log's end. Does nothing if the active one is empty.
+    /// Seals the active segment and begins a new one at the log's end. Does nothing if the active one is
+    /// empty.
     pub fn roll(&mut self, now_ms: i64) -> Result<(), Error> {
         if self.end.position == 0 {
             return Ok(());
@@ -233,7 +236,8 @@ impl Log {
         let mut files = sealed.save_indexes(true)?;
         files.extend(self.save_snapshot()?);
         self.trim()?;
-        // Comes last of what can fail: an empty segment must not be left in the folder while the old one goes on.
+        // Comes last of what can fail: an empty segment must not be left in the folder while the old one goes
+        // on.
         let next = Arc::new(Segment::create(&self.place, base, self.config.segment_bytes, interval)?);
         let Some(file) = next.file() else { return Ok(()) };
         files.push(mem::replace(&mut self.file, file));
@@ -252,8 +256,8 @@ impl Log {
         self.start
     }
 
-    /// Nothing below `offset` is served from now on (DeleteRecords, retention); segments stay. Never moves back, nor
-    /// beyond the end. The caller keeps it in the checkpoint.
+    /// Nothing below `offset` is served from now on (DeleteRecords, retention); segments stay. Never moves
+    /// back, nor beyond the end. The caller keeps it in the checkpoint.
     pub fn advance_start(&mut self, offset: i64) {
         self.start = offset.min(self.end.offset).max(self.start);
     }
@@ -298,8 +302,8 @@ impl Log {
         &self.producers
     }
 
-    /// Where `read_committed` ends, given the high watermark: before the first transaction that is open, or whose end
-    /// is not below the watermark.
+    /// Where `read_committed` ends, given the high watermark: before the first transaction that is open, or
+    /// whose end is not below the watermark.
     pub fn last_stable_offset(&mut self, high_watermark: i64) -> i64 {
         self.producers.last_stable_offset(high_watermark)
     }
@@ -314,13 +318,14 @@ impl Log {
         self.epochs.latest()
     }
 
-    /// The largest epoch not larger than `epoch`, and the offset after its last; `None` if `epoch` is newer than all.
+    /// The largest epoch not larger than `epoch`, and the offset after its last; `None` if `epoch` is newer
+    /// than all.
     pub fn epoch_end_offset(&self, epoch: i32) -> Option<(i32, i64)> {
         self.epochs.end_offset(epoch, self.end.offset)
     }
 
-    /// A snapshot for reading from `offset`, never beyond `up_to` (the start of a batch, or the end). Cheap: the reading
-    /// itself needs no lock.
+    /// A snapshot for reading from `offset`, never beyond `up_to` (the start of a batch, or the end). Cheap:
+    /// the reading itself needs no lock.
     pub fn reader(&self, offset: i64, up_to: i64) -> Result<Reader, ReadError> {
         let (start, end) = (self.start, self.end.offset);
         if !(start..=end).contains(&offset) {
@@ -374,25 +379,28 @@ impl Log {
         Ok(())
     }
 
-    /// Writes down what is new in the caches: index entries, producers, leader epochs. To be called before a new recovery
-    /// point is kept (recovery trusts the index below it), which makes recovery short. A few small syncs.
+    /// Writes down what is new in the caches: index entries, producers, leader epochs. To be called before a
+    /// new recovery point is kept (recovery trusts the index below it), which makes recovery short. A few
+    /// small syncs.
     pub fn checkpoint(&mut self) -> Result<(), Error> {
         for file in self.active().save_indexes(false)? {
             file.sync().at(&self.place.dir)?;
+            self.unsynced.dir = true;
         }
         self.save_snapshot()?;
         self.save_epochs()
     }
 
-    /// Writes everything down and syncs it, so that the folder can be opened with [`OpenMode::Clean`]. Costs nothing if
-    /// nothing was written since. The log may still be read, and even written to, if it is closed again.
+    /// Writes everything down and syncs it, so that the folder can be opened with [`OpenMode::Clean`]. Costs
+    /// nothing if nothing was written since. The log may still be read, and even written to, if it is closed
+    /// again.
     pub fn close(&mut self) -> Result<(), Error> {
         self.finish()?;
         if self.dirty() { self.sync() } else { Ok(()) }
     }
 
-    /// [`Log::close`] without the sync, which has to follow ([`Log::dirty`], [`Log::sync_point`]): for many logs that
-    /// are synced together.
+    /// [`Log::close`] without the sync, which has to follow ([`Log::dirty`], [`Log::sync_point`]): for many
+    /// logs that are synced together.
     pub fn finish(&mut self) -> Result<(), Error> {
         let mut files = self.active().save_indexes(true)?;
         files.extend(self.save_snapshot()?);
@@ -411,8 +419,8 @@ impl Log {
         Ok(())
     }
 
-    /// Deletes the log: its folder gets a name that nothing takes for a log's, and is removed. Readers that are out
-    /// finish.
+    /// Deletes the log: its folder gets a name that nothing takes for a log's, and is removed. Readers that
+    /// are out finish.
     pub fn delete(&self) -> Result<(), Error> {
         let Place { disk, dir } = &*self.place;
         let mut doomed = dir.clone().into_os_string();
@@ -423,7 +431,8 @@ impl Log {
         disk.remove(Path::new(&doomed)).at(Path::new(&doomed))
     }
 
-    /// Writes the producers down as they are at the log's end, unless they are already. Two generations are kept.
+    /// Writes the producers down as they are at the log's end, unless they are already. Two generations are
+    /// kept.
     fn save_snapshot(&mut self) -> Result<Option<Arc<dyn File>>, Error> {
         let offset = self.end.offset;
         if self.snapshots.last() == Some(&offset) {

@@ -8,8 +8,8 @@ use crate::record;
 use crate::segment::{Found, Segment};
 
 impl Log {
-    /// The first record at or after the log's start, below `up_to`, that is not older than `timestamp`: its own timestamp
-    /// and its offset.
+    /// The first record at or after the log's start, below `up_to`, that is not older than `timestamp`: its
+    /// own timestamp and its offset.
     pub fn offset_for_timestamp(&self, timestamp: i64, up_to: i64) -> Result<Option<(i64, i64)>, Error> {
         for segment in self.segments.iter().filter(|segment| segment.base < up_to) {
             let max = segment.with_indexes(|indexes| indexes.max())?;
@@ -39,7 +39,8 @@ impl Log {
     }
 }
 
-/// The first record that is not older than `timestamp`, from the batch of offset `from` on, at `start` or later.
+/// The first record that is not older than `timestamp`, from the batch of offset `from` on, at `start` or
+/// later.
 fn first_not_older(
     segment: &Segment,
     timestamp: i64,

@@ -1,15 +1,17 @@
 //! What a partition knows of its producers: idempotence (KIP-98) and open transactions. Pure.
 //!
-//! Of every producer id the epoch and the last five batches are kept. A batch that repeats one of them is a duplicate
-//! and gets the first answer again; any other must continue the sequence, or start at 0 in a new epoch. A producer
-//! that is not known may start anywhere: its state may have expired.
+//! Of every producer id the epoch and the last five batches are kept. A batch that repeats one of them is a
+//! duplicate and gets the first answer again; any other must continue the sequence, or start at 0 in a new
+//! epoch. A producer that is not known may start anywhere: its state may have expired.
 //!
-//! The snapshot is Kafka's: `version i16 = 1 | crc32c u32 of what follows | count i32 | entries {producerId i64,
-//! epoch i16, lastSequence i32, lastOffset i64, offsetDelta i32, timestamp i64, coordinatorEpoch i32,
-//! currentTxnFirstOffset i64}`. Kafka writes one entry for a producer; we write one for each batch we remember, oldest
-//! first, so that after a restart all five are still duplicates. Kafka reads that as its own: the last entry counts.
+//! The snapshot is Kafka's: `version i16 = 1 | crc32c u32 of what follows | count i32 | entries {producerId
+//! i64, epoch i16, lastSequence i32, lastOffset i64, offsetDelta i32, timestamp i64, coordinatorEpoch i32,
+//! currentTxnFirstOffset i64}`. Kafka writes one entry for a producer; we write one for each batch we
+//! remember, oldest first, so that after a restart all five are still duplicates. Kafka reads that as its
+//! own: the last entry counts.
 //!
-//! Not done: verification of transactions before the first write (KIP-890 part 1), which needs the coordinator.
+//! Not done: verification of transactions before the first write (KIP-890 part 1), which needs the
+//! coordinator.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -138,7 +140,8 @@ impl Producers {
         }
     }
 
-    /// Takes note of a batch that is in the log: its header has its offsets by now. Asks nothing: also used to replay.
+    /// Takes note of a batch that is in the log: its header has its offsets by now. Asks nothing: also used
+    /// to replay.
     pub fn update(&mut self, header: &Header, body: &Bytes, now_ms: i64) {
         if !header.has_producer() {
             return;
@@ -173,8 +176,8 @@ impl Producers {
         }
     }
 
-    /// The first offset that a transaction still holds back from `read_committed`, below `high_watermark`: of an open
-    /// one, or of one whose marker is not below the watermark yet.
+    /// The first offset that a transaction still holds back from `read_committed`, below `high_watermark`: of
+    /// an open one, or of one whose marker is not below the watermark yet.
     pub fn last_stable_offset(&mut self, high_watermark: i64) -> i64 {
         self.ended.retain(|(_, marker)| *marker >= high_watermark);
         let ended = self.ended.iter().map(|(first, _)| *first).min();
@@ -315,7 +318,8 @@ impl Producer {
     }
 }
 
-/// A transaction's end: key `version i16, type i16 (0 abort, 1 commit)`, value `version i16, coordinatorEpoch i32`.
+/// A transaction's end: key `version i16, type i16 (0 abort, 1 commit)`, value `version i16, coordinatorEpoch
+/// i32`.
 struct Marker {
     coordinator_epoch: i32,
 }

@@ -31,8 +31,8 @@ impl Reader {
         Reader { segments, offset, up_to, known }
     }
 
-    /// Reads up to `max_bytes` of whole batches from one segment; with `at_least_one`, one batch even if it is larger.
-    /// Empty at the end. May touch the disk.
+    /// Reads up to `max_bytes` of whole batches from one segment; with `at_least_one`, one batch even if it
+    /// is larger. Empty at the end. May touch the disk.
     pub fn read(&self, max_bytes: usize, at_least_one: bool) -> Result<Slice, Error> {
         let nothing = Slice { bytes: Bytes::new(), base_offset: self.offset };
         if self.offset >= self.up_to {

@@ -1,8 +1,8 @@
 //! The records inside a batch: read one by one, in place or through a codec, with every length checked.
 //!
 //! A record: `length varint | attributes i8 | timestampDelta varlong | offsetDelta varint | key | value
-//! | header count varint | headers`, where a key or value is a varint length (-1: null) and its bytes, and varints are
-//! zigzag. Lengths are never believed: a record is cut from bytes that are there.
+//! | header count varint | headers`, where a key or value is a varint length (-1: null) and its bytes, and
+//! varints are zigzag. Lengths are never believed: a record is cut from bytes that are there.
 
 use std::io::Read;
 
@@ -114,8 +114,8 @@ fn nullable<'a>(at: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     }
 }
 
-/// Calls `visit` with every record of a body, none of which is copied unless it is compressed. Stops at the first flaw;
-/// more than `bytes_max` uncompressed bytes are one.
+/// Calls `visit` with every record of a body, none of which is copied unless it is compressed. Stops at the
+/// first flaw; more than `bytes_max` uncompressed bytes are one.
 pub(crate) fn walk(
     header: &Header,
     body: &Bytes,

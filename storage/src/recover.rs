@@ -1,9 +1,10 @@
-//! Opening a log. After a clean stop nothing is walked; after a crash, everything from the last index entry below the
-//! recovery point on is (from the segment's start if there is none that the log confirms): batch by batch, by CRC,
-//! with offsets that continue each other.
+//! Opening a log. After a clean stop nothing is walked; after a crash, everything from the last index entry
+//! below the recovery point on is (from the segment's start if there is none that the log confirms): batch by
+//! batch, by CRC, with offsets that continue each other.
 //!
-//! What a crash may leave behind the recovery point: a torn batch, zeros, bytes of an older life of the blocks,
-//! segments that were not yet in the folder's order. All of that was never acknowledged as synced and is cut.
+//! What a crash may leave behind the recovery point: a torn batch, zeros, bytes of an older life of the
+//! blocks, segments that were not yet in the folder's order. All of that was never acknowledged as synced and
+//! is cut.
 
 use std::io;
 use std::path::Path;
@@ -133,8 +134,8 @@ fn load_epochs(log: &Log) -> Result<Epochs, Error> {
     Ok(epochs.unwrap_or_default())
 }
 
-/// The end of a log that was closed: the last thing that was written is a snapshot named for it. A folder that Kafka has
-/// written may lack it; then the last index entry is near.
+/// The end of a log that was closed: the last thing that was written is a snapshot named for it. A folder
+/// that Kafka has written may lack it; then the last index entry is near.
 fn clean_end(log: &Log) -> Result<i64, Error> {
     let active = log.active();
     let size = active.size();
@@ -255,8 +256,8 @@ fn cut(log: &mut Log, n: usize, position: u64) -> Result<(), Error> {
     log.place.disk.sync_dir(&log.place.dir).at(&log.place.dir)
 }
 
-/// Makes what was walked durable, since a kill leaves good batches that were never synced, and saves the indexes of
-/// sealed segments.
+/// Makes what was walked durable, since a kill leaves good batches that were never synced, and saves the
+/// indexes of sealed segments.
 fn settle(log: &mut Log, first: usize, unsynced: bool) -> Result<(), Error> {
     let sealed = log.segments.len() - 1;
     for segment in log.segments.iter().take(sealed).skip(first) {

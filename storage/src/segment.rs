@@ -1,8 +1,8 @@
 //! One `.log` file and its indexes, shared with readers by `Arc`.
 //!
-//! The newest segment has its file open for writing; a sealed one is opened when it is read, mapped whole, and closed:
-//! the map lives on. Indexes of a sealed segment are loaded when they are needed, and made from the log if they are
-//! missing or lie.
+//! The newest segment has its file open for writing; a sealed one is opened when it is read, mapped whole,
+//! and closed: the map lives on. Indexes of a sealed segment are loaded when they are needed, and made from
+//! the log if they are missing or lie.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -84,7 +84,8 @@ impl Segment {
         Ok(segment)
     }
 
-    /// A segment that begins the log, or goes on with it. There may be an empty file of its name, of an attempt before.
+    /// A segment that begins the log, or goes on with it. There may be an empty file of its name, of an
+    /// attempt before.
     pub(crate) fn create(
         place: &Arc<Place>,
         base: i64,
@@ -189,8 +190,8 @@ impl Segment {
         Ok(None)
     }
 
-    /// Where the last whole batch ends that begins at `from` or later and ends at `limit` or before; `from` if the first
-    /// is too large. `end` bounds what may be looked at.
+    /// Where the last whole batch ends that begins at `from` or later and ends at `limit` or before; `from`
+    /// if the first is too large. `end` bounds what may be looked at.
     pub(crate) fn cut(&self, from: u64, limit: u64, end: u64) -> Result<u64, Error> {
         if limit >= end {
             return Ok(end);
@@ -249,7 +250,8 @@ impl Segment {
         Indexes::load(self.base, self.size(), load("index")?, load("timeindex")?)
     }
 
-    /// Indexes of what lies below `recovery_point`, as far as the files have them, and the batch to go on with.
+    /// Indexes of what lies below `recovery_point`, as far as the files have them, and the batch to go on
+    /// with.
     pub(crate) fn resume(&self, recovery_point: i64) -> Option<(Indexes, Found)> {
         let mut indexes = self.load_indexes()?;
         let floor = indexes.cut_back(recovery_point)?;
@@ -266,8 +268,8 @@ impl Segment {
         Ok(indexes)
     }
 
-    /// Writes what the index files lack. With `seal` the final time entry too, and empty files as well. Returns the
-    /// files written to, not synced.
+    /// Writes what the index files lack. With `seal` the final time entry too, and empty files as well.
+    /// Returns the files written to, not synced.
     pub(crate) fn save_indexes(&self, seal: bool) -> Result<Vec<Arc<dyn File>>, Error> {
         let mut slot = self.indexes.lock();
         match &mut *slot {

@@ -1,9 +1,9 @@
 //! A disk in memory that forgets what was not synced and fails when told: for tests, also the broker's.
 //!
-//! It keeps two worlds: what a program sees, and what a power cut would leave. `sync` moves a file's contents from the one
-//! to the other, `sync_dir` a folder's names. [`SimDisk::crash`] makes the disk as it is found afterwards: with nothing
-//! of the rest, all of it, or a random part (writes may arrive in any order and torn, with zeros between; names
-//! arrive in order).
+//! It keeps two worlds: what a program sees, and what a power cut would leave. `sync` moves a file's contents
+//! from the one to the other, `sync_dir` a folder's names. [`SimDisk::crash`] makes the disk as it is found
+//! afterwards: with nothing of the rest, all of it, or a random part (writes may arrive in any order and
+//! torn, with zeros between; names arrive in order).
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};

@@ -1,8 +1,9 @@
-//! What a producer may send: one partition's `records` of a Produce request, checked before it touches the log.
+//! What a producer may send: one partition's `records` of a Produce request, checked before it touches the
+//! log.
 //!
-//! The rows of Kafka's table, in Kafka's order. Stricter on purpose in one: offset deltas must be 0..n-1 (Kafka
-//! renumbers compressed batches and never looks at the others). Records are walked where they lie; nothing is
-//! allocated per record, and a compressed batch is read through a small window.
+//! The rows of Kafka's table, in Kafka's order. Stricter on purpose in one: offset deltas must be 0..n-1
+//! (Kafka renumbers compressed batches and never looks at the others). Records are walked where they lie;
+//! nothing is allocated per record, and a compressed batch is read through a small window.
 
 use std::fmt::Write;
 
@@ -63,8 +64,9 @@ impl Checked {
     }
 }
 
-/// Checks that `records` is exactly one batch that the topic's rules admit. Where the header's largest timestamp is
-/// not the records' (or the broker's clock counts), the header is corrected and the CRC computed again.
+/// Checks that `records` is exactly one batch that the topic's rules admit. Where the header's largest
+/// timestamp is not the records' (or the broker's clock counts), the header is corrected and the CRC computed
+/// again.
 pub fn validate(records: &Bytes, rules: &Rules, now_ms: i64) -> Result<Checked, Refusal> {
     let batch = only_batch(records)?;
     let mut header = check_frame(&batch, rules)?;

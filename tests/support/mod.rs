@@ -1,16 +1,20 @@
 //! A broker in this process and a client that speaks raw protocol to it, over a wire in memory.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file is a crate and uses its own part")]
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use braid::api::Meters;
 use braid::broker::{Broker, Peer};
 use braid::config::BrokerConfig;
+use braid::connection::{self, Service};
 use braid::machine::Clock;
 use braid::metrics::Metrics;
-use braid::{api, connection};
-use braid_protocol::api::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopics, CreateTopicsRequest};
+use braid_protocol::api::create_topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopics, CreateTopicsRequest,
+};
 use braid_protocol::api::fetch::{Fetch, FetchPartition, FetchRequest, FetchTopic, PartitionData};
 use braid_protocol::api::produce::{
     PartitionProduceData, PartitionProduceResponse, Produce, ProduceRequest, TopicProduceData,
@@ -18,12 +22,14 @@ use braid_protocol::api::produce::{
 use braid_protocol::{Api, frame};
 use braid_storage::{BatchBuilder, RealDisk};
 use bytes::Bytes;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 
 /// A broker over a folder that goes away with it.
 pub struct TestBroker {
     pub broker: Arc<Broker>,
+    service: Arc<Service>,
     pub stop: watch::Sender<bool>,
     dir: Arc<tempfile::TempDir>,
     settings: Vec<(String, String)>,
@@ -42,27 +48,28 @@ impl TestBroker {
         let folder = ("log.dirs".to_owned(), dir.path().to_str().unwrap().to_owned());
         let all: Vec<_> = settings.iter().cloned().chain([folder]).collect();
         let config = BrokerConfig::with(all).unwrap();
-        let metrics = Arc::new(Metrics::new(prometheus::Registry::new(), api::labels()).unwrap());
+        let metrics = Arc::new(Metrics::new(prometheus::Registry::new()).unwrap());
         let broker = Broker::open(config, metrics, Arc::new(RealDisk), Clock::system()).unwrap();
-        TestBroker { broker, stop: watch::channel(false).0, dir, settings }
+        let service = Arc::new(Service { meters: Meters::new(&broker.metrics), broker: broker.clone() });
+        TestBroker { broker, service, stop: watch::channel(false).0, dir, settings }
     }
 
-    /// The same folder, opened again after a clean shutdown.
+    /// What it left, opened again after a clean shutdown.
     pub fn restart(self) -> TestBroker {
         self.broker.close().unwrap();
-        self.reopen()
+        self.kill()
     }
 
-    /// The same folder, opened again as if the process had been killed.
+    /// What it has written so far, opened again as if the process had been killed: a copy, because in here the old
+    /// broker lives on.
     pub fn kill(self) -> TestBroker {
-        self.broker.abandon();
-        self.reopen()
-    }
-
-    fn reopen(self) -> TestBroker {
-        let (dir, settings) = (self.dir.clone(), self.settings.clone());
-        drop(self);
-        Self::open(dir, settings)
+        let copy = tempfile::tempdir().unwrap();
+        for file in files(self.dir.path()) {
+            let to = copy.path().join(file.strip_prefix(self.dir.path()).unwrap());
+            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+            std::fs::copy(&file, &to).unwrap();
+        }
+        Self::open(Arc::new(copy), self.settings.clone())
     }
 
     /// Where the broker keeps its data.
@@ -74,10 +81,11 @@ impl TestBroker {
     pub fn connect(&self) -> Client {
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         let local = SocketAddr::from(([127, 0, 0, 1], 9092));
-        let peer = Peer { address: SocketAddr::from(([127, 0, 0, 1], 50_000)), local, listener: "PLAINTEXT".into() };
-        let (broker, stop) = (self.broker.clone(), self.stop.subscribe());
-        let end = tokio::spawn(connection::serve(broker, theirs, peer, stop));
-        Client { stream: ours, next: 0, end }
+        let address = SocketAddr::from(([127, 0, 0, 1], 50_000));
+        let counted = Mutex::new(self.broker.metrics.listener("PLAINTEXT").opened());
+        let peer = Peer { address, local, listener: "PLAINTEXT".into(), counted };
+        let end = tokio::spawn(connection::serve(self.service.clone(), theirs, peer, self.stop.subscribe()));
+        Client { stream: Box::new(ours), next: 0, end: Some(end) }
     }
 
     /// A topic with so many partitions, and configs.
@@ -101,12 +109,22 @@ impl TestBroker {
 
 /// A client of one connection.
 pub struct Client {
-    pub stream: DuplexStream,
+    stream: Box<dyn Socket>,
     next: i32,
-    end: tokio::task::JoinHandle<connection::End>,
+    end: Option<tokio::task::JoinHandle<connection::End>>,
 }
 
+/// A connection, in memory or real.
+trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
+
 impl Client {
+    /// A connection to a broker in another process.
+    pub async fn dial(address: SocketAddr) -> io::Result<Client> {
+        let stream = Box::new(tokio::net::TcpStream::connect(address).await?);
+        Ok(Client { stream, next: 0, end: None })
+    }
+
     /// Sends a request and waits for its response.
     pub async fn call<A: Api>(&mut self, version: i16, request: &A::Request) -> A::Response {
         self.send::<A>(version, request).await;
@@ -115,9 +133,14 @@ impl Client {
 
     /// Sends a request; its response is for `receive`.
     pub async fn send<A: Api>(&mut self, version: i16, request: &A::Request) {
+        self.try_send::<A>(version, request).await.unwrap();
+    }
+
+    /// Sends a request to a broker that may be gone.
+    pub async fn try_send<A: Api>(&mut self, version: i16, request: &A::Request) -> io::Result<()> {
         self.next += 1;
         let chunks = frame::request_frame::<A>(version, self.next, Some("test"), request).unwrap();
-        self.stream.write_all(&chunks.concat()).await.unwrap();
+        self.stream.write_all(&chunks.concat()).await
     }
 
     /// Sends bytes as they are.
@@ -127,38 +150,64 @@ impl Client {
 
     /// The next response.
     pub async fn receive<A: Api>(&mut self, version: i16) -> A::Response {
-        let frame = self.receive_raw().await;
-        frame::read_response::<A>(&frame, version).unwrap().1
+        self.try_receive::<A>(version).await.expect("the broker closed the connection")
+    }
+
+    /// The next response of a broker that may be gone.
+    pub async fn try_receive<A: Api>(&mut self, version: i16) -> io::Result<A::Response> {
+        let frame = self.try_receive_raw().await?;
+        Ok(frame::read_response::<A>(&frame, version).unwrap().1)
     }
 
     /// The next frame, without its size.
     pub async fn receive_raw(&mut self) -> Bytes {
-        let size = self.stream.read_i32().await.expect("the broker closed the connection");
+        self.try_receive_raw().await.expect("the broker closed the connection")
+    }
+
+    async fn try_receive_raw(&mut self) -> io::Result<Bytes> {
+        let size = self.stream.read_i32().await?;
         let mut frame = vec![0; size as usize];
-        self.stream.read_exact(&mut frame).await.unwrap();
-        frame.into()
+        self.stream.read_exact(&mut frame).await?;
+        Ok(frame.into())
     }
 
     /// Why the broker ended the connection; waits for it.
     pub async fn ended(self) -> connection::End {
-        self.end.await.unwrap()
+        self.end.expect("a connection in memory").await.unwrap()
     }
 
     /// Produces records of these values with `acks=all` to one partition.
-    pub async fn produce(&mut self, topic: &str, partition: i32, values: &[&str]) -> PartitionProduceResponse {
+    pub async fn produce(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        values: &[&str],
+    ) -> PartitionProduceResponse {
         self.produce_batch(topic, partition, batch(values)).await
     }
 
     /// Produces these bytes with `acks=all` to one partition.
-    pub async fn produce_batch(&mut self, topic: &str, partition: i32, records: Bytes) -> PartitionProduceResponse {
+    pub async fn produce_batch(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        records: Bytes,
+    ) -> PartitionProduceResponse {
         let request = produce_request(topic, vec![(partition, records)]);
         let mut response = self.call::<Produce>(9, &request).await;
         response.responses.remove(0).partition_responses.remove(0)
     }
 
     /// Fetches one partition from an offset, waiting up to `max_wait_ms` for a byte.
-    pub async fn fetch(&mut self, topic: &str, partition: i32, offset: i64, max_wait_ms: i32) -> PartitionData {
-        let request = FetchRequest { max_wait_ms, min_bytes: 1, ..fetch_request(topic, &[(partition, offset)]) };
+    pub async fn fetch(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        max_wait_ms: i32,
+    ) -> PartitionData {
+        let request =
+            FetchRequest { max_wait_ms, min_bytes: 1, ..fetch_request(topic, &[(partition, offset)]) };
         let mut response = self.call::<Fetch>(12, &request).await;
         response.responses.remove(0).partitions.remove(0)
     }
@@ -189,7 +238,8 @@ pub fn now_ms() -> i64 {
 
 /// A Produce request with `acks=all`.
 pub fn produce_request(topic: &str, records: Vec<(i32, Bytes)>) -> ProduceRequest {
-    let partition_data = records.into_iter().map(|(index, records)| PartitionProduceData { index, records: Some(records) });
+    let partition_data =
+        records.into_iter().map(|(index, records)| PartitionProduceData { index, records: Some(records) });
     let topic = TopicProduceData {
         name: topic.to_owned(),
         partition_data: partition_data.collect(),
@@ -206,14 +256,15 @@ pub fn fetch_request(topic: &str, partitions: &[(i32, i64)]) -> FetchRequest {
         partition_max_bytes: 1 << 20,
         ..Default::default()
     });
-    let topic = FetchTopic { topic: topic.to_owned(), partitions: partitions.collect(), ..Default::default() };
+    let topic =
+        FetchTopic { topic: topic.to_owned(), partitions: partitions.collect(), ..Default::default() };
     FetchRequest { max_bytes: 1 << 24, topics: vec![topic], ..Default::default() }
 }
 
 /// The values in fetched records, with their offsets.
 pub fn values(data: &PartitionData) -> Vec<(i64, String)> {
     let bytes = data.records.clone().unwrap();
-    let batches = braid_storage::batches(&bytes).map(|b| b.unwrap().1);
+    let batches = braid_storage::batches(&bytes).map(|(_, batch)| batch);
     let records = batches.flat_map(|batch| braid_storage::records(&batch).unwrap().collect::<Vec<_>>());
     let text = |value: Option<Bytes>| String::from_utf8(value.unwrap_or_default().to_vec()).unwrap();
     records.map(|record| record.unwrap()).map(|record| (record.offset, text(record.value))).collect()

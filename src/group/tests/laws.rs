@@ -37,7 +37,7 @@ fn question(dice: &mut Dice, sim: &Sim, step: usize) -> Input {
         0..=4 => {
             let name = format!("m{step}");
             let protocols: &[&str] = if dice.below(3) == 0 { &["sticky", "range"] } else { &["range"] };
-            let mut join = join(if dice.below(3) == 0 { "" } else { member }, &name, protocols);
+            let mut join = join(if dice.below(4) == 0 { "" } else { member }, &name, protocols);
             join.version = dice.below(10) as i16;
             join.request.group_id = group_id;
             join.request.rebalance_timeout_ms = 5_000 * (dice.below(5) as i32);
@@ -48,7 +48,8 @@ fn question(dice: &mut Dice, sim: &Sim, step: usize) -> Input {
             Input::Join(join)
         }
         5..=8 => {
-            let leader = known.and_then(|g| g.leader.as_deref()).filter(|_| dice.below(3) == 0);
+            // the leader takes its time, so followers ask again
+            let leader = known.and_then(|g| g.leader.as_deref()).filter(|_| dice.below(4) == 0);
             let mut sync = sync(leader.unwrap_or(member), generation, &members);
             sync.group_id = group_id;
             Input::Sync(sync)
@@ -119,9 +120,9 @@ fn live(seed: u64, mut watch: impl FnMut(&Sim)) -> Sim {
     let mut sim = Sim::with(GroupConfig { offsets_retention_check_interval_ms: 60_000, ..config });
     for step in 0..STEPS {
         sim.broken = seed.is_multiple_of(3) && dice.below(8) == 0;
-        match dice.below(4) {
+        match dice.below(6) {
             0 => {
-                let by = [1, 500, 3_000, 9_000, 11_000, 70_000][dice.below(6) as usize];
+                let by = [1, 500, 3_000, 3_000, 6_000, 9_000, 11_000, 70_000][dice.below(8) as usize];
                 sim.advance(by);
             }
             _ => {
@@ -155,7 +156,7 @@ fn replaying_the_records_rebuilds_the_durable_state() {
             assert_eq!(offsets(&sim.groups), offsets(&rebuilt), "seed {seed}");
         });
     }
-    assert!(settled > 1_000, "the lives are too wild to say anything: {settled}");
+    assert!(settled > 500, "the lives are too wild to say anything: {settled}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A power cut at each write, sync and rename in turn, with all, nothing or some of what was not synced lost.
 //!
-//! Always: nothing below the synced offset is lost, nothing is there that was not appended, offsets have no gaps,
-//! every index agrees with the log, duplicates are still duplicates, and the log goes on.
+//! Always: nothing below the synced offset is lost, nothing is there that was not appended, offsets have no
+//! gaps, every index agrees with the log, duplicates are still duplicates, and the log goes on.
 
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use braid_storage::checkpoint::{self, Offsets, RECOVERY_POINTS};
 use braid_storage::sim::{Fault, Loss, SimDisk};
-use braid_storage::{AppendError, BatchBuilder, Checked, Error, Log, OpenMode};
+use braid_storage::{AppendError, BatchBuilder, Checked, Disk, Error, Log, OpenMode};
 
-use crate::support::{Model, NOW, fill, open};
+use crate::support::{DIR, Model, NOW, fill, open};
 
 const STEPS: i64 = 24;
 
@@ -147,6 +147,82 @@ fn a_call_that_fails_once_changes_nothing_and_can_be_repeated() {
         model.check(&open(Arc::new(disk.clone()), OpenMode::Clean).unwrap());
         if !failed_before {
             break;
+        }
+    }
+}
+
+#[test]
+fn what_a_kill_left_unsynced_is_synced_before_it_counts_as_such() {
+    let disk = data_folder();
+    let mut log = open(Arc::new(disk.clone()), OpenMode::Clean).unwrap();
+    let mut model = Model::default();
+    for n in 0..STEPS {
+        let (batch, time, count) = step_batch(n);
+        log.append(&batch, 0, NOW).unwrap();
+        model.push(time, count);
+    }
+    assert!(log.segment_count() > 1);
+    // The folder as the kill leaves it: everything is seen, nothing is durable.
+    let log = open(Arc::new(disk.clone()), OpenMode::Recover { recovery_point: 0 }).unwrap();
+    assert_eq!(log.synced_offset(), model.end());
+    disk.sync_dir(Path::new("/data")).unwrap();
+    model.check(&recover(&disk.crash(Loss::Everything)));
+}
+
+#[test]
+fn a_snapshot_of_lost_batches_does_not_come_back_when_the_log_has_grown_again() {
+    let disk = data_folder();
+    let mut log = open(Arc::new(disk.clone()), OpenMode::Clean).unwrap();
+    log.append(&step_batch(1).0, 0, NOW).unwrap();
+    log.checkpoint().unwrap();
+    let snapshot = Path::new(DIR).join("00000000000000000002.snapshot");
+    let contents = disk.contents(&snapshot).unwrap();
+    // The batch is lost, the snapshot is not.
+    let disk = data_folder();
+    disk.plant(&Path::new(DIR).join("00000000000000000000.log"), b"");
+    disk.plant(&snapshot, &contents);
+    let mut log = recover(&disk);
+    assert_eq!((log.end_offset(), log.producers().len()), (0, 0));
+    let mut others = BatchBuilder::new();
+    fill(&mut others, 1, 3, 0);
+    log.append(&others.build(), 0, NOW).unwrap();
+    log.sync().unwrap();
+    let mut log = recover(&disk.crash(Loss::Everything));
+    assert_eq!((log.end_offset(), log.producers().len()), (3, 0));
+    assert!(!log.append(&step_batch(1).0, 0, NOW).unwrap().duplicate);
+}
+
+#[test]
+fn what_a_failed_write_left_is_gone_when_the_log_is_closed() {
+    let disk = data_folder();
+    let mut log = open(Arc::new(disk.clone()), OpenMode::Clean).unwrap();
+    let (batch, time, count) = step_batch(0);
+    log.append(&batch, 0, NOW).unwrap();
+    let mut model = Model::default();
+    model.push(time, count);
+    log.close().unwrap();
+    // The write fails, and so does the attempt to cut off what it left.
+    for also_cut in [false, true] {
+        disk.fail_at(disk.calls(), if also_cut { Fault::PowerCut } else { Fault::Once(28) });
+        log.append(&step_batch(3).0, 0, NOW).unwrap_err();
+        disk.heal();
+        log.close().unwrap();
+        model.check(&open(Arc::new(disk.clone()), OpenMode::Clean).unwrap());
+    }
+}
+
+#[test]
+fn index_entries_are_durable_after_a_checkpoint() {
+    let disk = data_folder();
+    let mut log = open(Arc::new(disk.clone()), OpenMode::Clean).unwrap();
+    for n in 0..7 {
+        log.append(&step_batch(n).0, 0, NOW).unwrap();
+        log.checkpoint().unwrap();
+        log.sync().unwrap();
+        for name in ["index", "timeindex"] {
+            let path = Path::new(DIR).join(format!("00000000000000000000.{name}"));
+            assert_eq!(disk.crash(Loss::Everything).contents(&path), disk.contents(&path));
+            assert!(n < 6 || !disk.contents(&path).unwrap().is_empty());
         }
     }
 }

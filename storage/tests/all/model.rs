@@ -211,3 +211,41 @@ fn a_closed_folder_is_as_kafka_leaves_it() {
 fn an_idle_log_is_small() {
     assert!(size_of::<Log>() < 1024, "{}", size_of::<Log>());
 }
+
+#[test]
+fn readers_follow_a_writer_without_its_lock() {
+    let tmp = tempfile::tempdir().unwrap();
+    let log = open_at(Arc::new(RealDisk), &tmp.path().join("topic-0"), OpenMode::Clean).unwrap();
+    let log = std::sync::Mutex::new(log);
+    const BATCHES: i64 = 400;
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            for n in 0..BATCHES {
+                log.lock().unwrap().append(&batch(n, 2, 60), 0, NOW).unwrap();
+            }
+        });
+        for _ in 0..2 {
+            threads.spawn(|| {
+                let mut next = 0;
+                while next < BATCHES * 2 {
+                    let reader = {
+                        let log = log.lock().unwrap();
+                        log.reader(next, log.end_offset()).unwrap()
+                    };
+                    let slice = reader.read(1000, true).unwrap();
+                    for record in
+                        braid_storage::batches(&slice.bytes).flat_map(|(_, batch)| records_of(&batch))
+                    {
+                        assert_eq!((record.offset, record.timestamp), (next, next / 2 + next % 2));
+                        next += 1;
+                    }
+                }
+            });
+        }
+    });
+    assert!(log.lock().unwrap().segment_count() > 20);
+}
+
+fn records_of(batch: &bytes::Bytes) -> Vec<braid_storage::Record> {
+    braid_storage::records(batch).unwrap().map(Result::unwrap).collect()
+}

@@ -1,0 +1,220 @@
+//! Topics through the wire: created, described, grown, deleted, and what is refused.
+
+mod support;
+
+use braid_protocol::api::create_partitions::{CreatePartitions, CreatePartitionsRequest, CreatePartitionsTopic};
+use braid_protocol::api::create_topics::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopics, CreateTopicsRequest,
+};
+use braid_protocol::api::delete_topics::{DeleteTopicState, DeleteTopics, DeleteTopicsRequest};
+use braid_protocol::api::describe_cluster::{DescribeCluster, DescribeClusterRequest};
+use braid_protocol::api::describe_configs::{DescribeConfigs, DescribeConfigsRequest, DescribeConfigsResource};
+use braid_protocol::api::describe_topic_partitions::{
+    DescribeTopicPartitions, DescribeTopicPartitionsRequest, TopicRequest,
+};
+use braid_protocol::api::init_producer_id::{InitProducerId, InitProducerIdRequest};
+use braid_protocol::api::metadata::{Metadata, MetadataRequest};
+use braid_protocol::api::offset_for_leader_epoch::{
+    OffsetForLeaderEpoch, OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
+use braid_protocol::{ErrorCode, Uuid};
+use support::{Client, TestBroker};
+
+fn wanted(name: &str) -> CreatableTopic {
+    CreatableTopic { name: name.into(), num_partitions: -1, replication_factor: -1, ..Default::default() }
+}
+
+async fn create(client: &mut Client, topic: CreatableTopic) -> ErrorCode {
+    let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
+    client.call::<CreateTopics>(7, &request).await.topics.remove(0).error_code
+}
+
+async fn names(client: &mut Client) -> Vec<String> {
+    let all = client.call::<Metadata>(12, &MetadataRequest { topics: None, ..Default::default() }).await.topics;
+    all.into_iter().map(|topic| topic.name.unwrap()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_version_creates_grows_and_deletes() {
+    let broker = TestBroker::start(&[("num.partitions", "2")]);
+    let mut client = broker.connect();
+    for version in 0..=7 {
+        // kafkajs sends -1 in v3, which Kafka only knows from v4 on.
+        let name = format!("v{version}");
+        let request = CreateTopicsRequest { topics: vec![wanted(&name)], ..Default::default() };
+        let created = client.call::<CreateTopics>(version, &request).await.topics.remove(0);
+        assert_eq!(created.error_code, ErrorCode::NONE, "{name}");
+        let grow = CreatePartitionsTopic { name: name.clone(), count: 5, assignments: None };
+        let grow = CreatePartitionsRequest { topics: vec![grow], ..Default::default() };
+        let grown = client.call::<CreatePartitions>(version.min(3), &grow).await.results.remove(0);
+        assert_eq!(grown.error_code, ErrorCode::NONE, "{name}");
+        assert_eq!(client.produce(&name, 4, &["v"]).await.error_code, ErrorCode::NONE);
+        let by_name = DeleteTopicState { name: Some(name.clone()), topic_id: Uuid::ZERO };
+        let delete =
+            DeleteTopicsRequest { topics: vec![by_name], topic_names: vec![name.clone()], timeout_ms: 1000 };
+        let deleted = client.call::<DeleteTopics>(version.min(6), &delete).await.responses.remove(0);
+        assert_eq!(deleted.error_code, ErrorCode::NONE, "{name}");
+        assert_eq!(client.produce(&name, 4, &["v"]).await.error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    }
+    assert_eq!(names(&mut client).await, Vec::<String>::new());
+    let left: Vec<_> = std::fs::read_dir(broker.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_str().unwrap().starts_with('v')), "{left:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_created_says_why_and_the_rest_is() {
+    let broker = TestBroker::start(&[]);
+    let mut client = broker.connect();
+    let config = |name: &str, value: &str| CreatableTopicConfig { name: name.into(), value: Some(value.into()) };
+    let assigned = |brokers: &[i32]| CreatableReplicaAssignment { partition_index: 0, broker_ids: brokers.into() };
+    let cases = [
+        (wanted("good"), ErrorCode::NONE),
+        (wanted("good"), ErrorCode::TOPIC_ALREADY_EXISTS),
+        (wanted(""), ErrorCode::INVALID_TOPIC_EXCEPTION),
+        (wanted(".."), ErrorCode::INVALID_TOPIC_EXCEPTION),
+        (wanted("a b"), ErrorCode::INVALID_TOPIC_EXCEPTION),
+        (wanted(&"x".repeat(250)), ErrorCode::INVALID_TOPIC_EXCEPTION),
+        (wanted("with.dot"), ErrorCode::NONE),
+        (wanted("with_dot"), ErrorCode::INVALID_TOPIC_EXCEPTION),
+        (CreatableTopic { num_partitions: 0, ..wanted("a") }, ErrorCode::INVALID_PARTITIONS),
+        (CreatableTopic { num_partitions: i32::MAX, ..wanted("a") }, ErrorCode::POLICY_VIOLATION),
+        (CreatableTopic { replication_factor: 3, ..wanted("a") }, ErrorCode::INVALID_REPLICATION_FACTOR),
+        (CreatableTopic { configs: vec![config("no.such", "1")], ..wanted("a") }, ErrorCode::INVALID_CONFIG),
+        (CreatableTopic { configs: vec![config("segment.bytes", "x")], ..wanted("a") }, ErrorCode::INVALID_CONFIG),
+        (CreatableTopic { assignments: vec![assigned(&[1])], ..wanted("assigned") }, ErrorCode::NONE),
+        (
+            CreatableTopic { assignments: vec![assigned(&[1, 2])], ..wanted("a") },
+            ErrorCode::INVALID_REPLICA_ASSIGNMENT,
+        ),
+    ];
+    for (topic, expected) in cases {
+        let words = format!("{topic:?}");
+        assert_eq!(create(&mut client, topic).await, expected, "{words}");
+    }
+    let twice = CreateTopicsRequest { topics: vec![wanted("a"), wanted("b"), wanted("a")], ..Default::default() };
+    let codes = client.call::<CreateTopics>(7, &twice).await.topics;
+    let codes: Vec<_> = codes.into_iter().map(|t| t.error_code).collect();
+    assert_eq!(codes, [ErrorCode::INVALID_REQUEST, ErrorCode::NONE, ErrorCode::INVALID_REQUEST]);
+    let only = CreateTopicsRequest { topics: vec![wanted("c")], validate_only: true, ..Default::default() };
+    assert_eq!(client.call::<CreateTopics>(7, &only).await.topics[0].error_code, ErrorCode::NONE);
+    assert_eq!(names(&mut client).await, ["assigned", "b", "good", "with.dot"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_deleted_by_id_and_made_again_is_another() {
+    let mut broker = TestBroker::start(&[]);
+    broker.topic("t", 1, &[]).await;
+    let id = |broker: &TestBroker| broker.broker.cluster.image().topic("t").unwrap().id;
+    let first = id(&broker);
+    broker.connect().produce("t", 0, &["old"]).await;
+    let state = DeleteTopicState { name: None, topic_id: first };
+    let request = DeleteTopicsRequest { topics: vec![state], ..Default::default() };
+    let deleted = broker.connect().call::<DeleteTopics>(6, &request).await.responses.remove(0);
+    assert_eq!((deleted.error_code, deleted.name.as_deref()), (ErrorCode::NONE, Some("t")));
+    let again = broker.connect().call::<DeleteTopics>(6, &request).await.responses.remove(0);
+    assert_eq!(again.error_code, ErrorCode::UNKNOWN_TOPIC_ID);
+    broker.topic("t", 1, &[]).await;
+    assert_ne!(id(&broker), first);
+    assert_eq!(broker.connect().fetch("t", 0, 0, 0).await.high_watermark, 0);
+    let second = id(&broker);
+    broker = broker.kill();
+    assert_eq!(id(&broker), second, "ids survive");
+    assert_eq!(names(&mut broker.connect()).await, ["t"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn topics_are_described_page_by_page() {
+    let broker = TestBroker::start(&[]);
+    let mut client = broker.connect();
+    for (name, partitions) in [("a", 2), ("b", 3), ("c", 1)] {
+        broker.topic(name, partitions, &[]).await;
+    }
+    let mut request = DescribeTopicPartitionsRequest { response_partition_limit: 2, ..Default::default() };
+    let mut pages = Vec::new();
+    loop {
+        let page = client.call::<DescribeTopicPartitions>(0, &request).await;
+        pages.push(page.topics.iter().map(|t| (t.name.clone().unwrap(), t.partitions.len())).collect::<Vec<_>>());
+        request.cursor = page.next_cursor;
+        if request.cursor.is_none() {
+            break;
+        }
+    }
+    let page = |topics: &[(&str, usize)]| topics.iter().map(|(n, c)| ((*n).to_owned(), *c)).collect::<Vec<_>>();
+    assert_eq!(pages, [page(&[("a", 2)]), page(&[("b", 2)]), page(&[("b", 1), ("c", 1)])]);
+    let named = DescribeTopicPartitionsRequest { topics: vec![TopicRequest { name: "z".into() }], ..Default::default() };
+    let unknown = client.call::<DescribeTopicPartitions>(0, &named).await.topics.remove(0);
+    assert_eq!(unknown.error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+}
+
+#[tokio::test(start_paused = true)]
+async fn configs_tell_their_value_and_where_it_comes_from() {
+    let broker = TestBroker::start(&[("log.segment.bytes", "1000000")]);
+    broker.topic("t", 1, &[("max.message.bytes", "5000")]).await;
+    let mut client = broker.connect();
+    let resource = |resource_type, name: &str, keys: &[&str]| DescribeConfigsResource {
+        resource_type,
+        resource_name: name.into(),
+        configuration_keys: (!keys.is_empty()).then(|| keys.iter().map(|k| (*k).to_owned()).collect()),
+    };
+    for version in 0..=4 {
+        let keys = ["max.message.bytes", "segment.bytes", "index.interval.bytes"];
+        let request = DescribeConfigsRequest {
+            resources: vec![resource(2, "t", &keys), resource(4, "1", &[]), resource(2, "no", &[]), resource(9, "", &[])],
+            ..Default::default()
+        };
+        let results = client.call::<DescribeConfigs>(version, &request).await.results;
+        let codes: Vec<_> = results.iter().map(|r| r.error_code).collect();
+        let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        assert_eq!(codes, [ErrorCode::NONE, ErrorCode::NONE, unknown, ErrorCode::INVALID_REQUEST]);
+        let mut told: Vec<_> = results[0].configs.iter().map(|c| (c.name.as_str(), c.value.as_deref().unwrap())).collect();
+        told.sort_unstable();
+        let expected =
+            [("index.interval.bytes", "4096"), ("max.message.bytes", "5000"), ("segment.bytes", "1000000")];
+        assert_eq!(told, expected);
+        if version > 0 {
+            let source = |name: &str| results[0].configs.iter().find(|c| c.name == name).unwrap().config_source;
+            assert_eq!(keys.map(source), [1, 4, 5], "topic, broker's file, default");
+        }
+        assert!(results[1].configs.len() > 50);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cluster_and_its_epochs_are_told() {
+    let broker = TestBroker::start(&[]);
+    broker.topic("t", 1, &[]).await;
+    let mut client = broker.connect();
+    client.produce("t", 0, &["a", "b"]).await;
+    for version in 0..=2 {
+        let cluster = client.call::<DescribeCluster>(version, &DescribeClusterRequest::default()).await;
+        assert_eq!(cluster.cluster_id, broker.broker.cluster.image().cluster_id);
+        assert_eq!((cluster.brokers[0].host.as_str(), cluster.brokers[0].port), ("127.0.0.1", 9092));
+    }
+    for (current, asked, expected) in [
+        (-1, 0, (ErrorCode::NONE, 0, 2)),
+        (0, 5, (ErrorCode::NONE, -1, -1)),
+        (1, 0, (ErrorCode::UNKNOWN_LEADER_EPOCH, -1, -1)),
+    ] {
+        let partition =
+            OffsetForLeaderPartition { partition: 0, current_leader_epoch: current, leader_epoch: asked };
+        let topic = OffsetForLeaderTopic { topic: "t".into(), partitions: vec![partition] };
+        let request = OffsetForLeaderEpochRequest { topics: vec![topic], ..Default::default() };
+        let end = client.call::<OffsetForLeaderEpoch>(4, &request).await.topics.remove(0).partitions.remove(0);
+        assert_eq!((end.error_code, end.leader_epoch, end.end_offset), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_producer_id_is_never_given_twice() {
+    let mut broker = TestBroker::start(&[]);
+    let mut seen = std::collections::BTreeSet::new();
+    for round in 0..4 {
+        let mut client = broker.connect();
+        for version in 0..=5 {
+            let given = client.call::<InitProducerId>(version, &InitProducerIdRequest::default()).await;
+            assert_eq!((given.error_code, given.producer_epoch), (ErrorCode::NONE, 0));
+            assert!(seen.insert(given.producer_id), "{} again", given.producer_id);
+        }
+        broker = if round % 2 == 0 { broker.restart() } else { broker.kill() };
+    }
+}
