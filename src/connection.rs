@@ -1,9 +1,9 @@
 //! One client's connection: frames in, frames out, in order.
 //!
 //! A single task reads, dispatches and writes. All complete requests that have arrived are started before any
-//! answer is written, and all answers that are ready leave in one vectored write. Each request's future is polled
-//! once as it arrives, which is its first phase (decode, check, append); afterwards only the oldest is polled, so
-//! answers leave in request order and a parked Fetch holds back later ones, as in Kafka.
+//! answer is written, and all answers that are ready leave in one vectored write. Each request's future is
+//! polled once as it arrives, which is its first phase (decode, check, append); afterwards only the oldest is
+//! polled, so answers leave in request order and a parked Fetch holds back later ones, as in Kafka.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;

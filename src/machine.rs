@@ -88,35 +88,36 @@ pub trait Journal: Send + Sync + 'static {
     fn wait_durable(&self, end: i64) -> impl Future<Output = Result<(), ErrorCode>> + Send;
 }
 
-/// Wall-clock time: the system's, or for tests one that follows tokio's clock, which can be paused.
+/// What time it is: by the system's clock, which may be corrected, or by one that only ever goes on.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    /// When tokio's clock showed what; none for the system's own time, corrections by NTP included.
-    virtual_since: Option<(Instant, Millis)>,
+    /// When tokio's clock, which tests may pause, showed what; none for the system's own time.
+    steady_since: Option<(Instant, Millis)>,
 }
 
 impl Clock {
-    /// A clock that shows `wall` now and goes as tokio's does.
+    /// A clock that shows `wall` now and goes on from there: for sessions, which must not end because
+    /// somebody sets the system's clock.
     pub fn starting_at(wall: Millis) -> Clock {
-        Clock { virtual_since: Some((Instant::now(), wall)) }
+        Clock { steady_since: Some((Instant::now(), wall)) }
     }
 
-    /// The system's clock.
+    /// The system's clock: for timestamps.
     pub fn system() -> Clock {
-        Clock { virtual_since: None }
+        Clock { steady_since: None }
     }
 
     /// The time now.
     pub fn now(&self) -> Millis {
-        let (passed, wall) = match self.virtual_since {
+        let (passed, wall) = match self.steady_since {
             Some((start, wall)) => (start.elapsed(), wall),
             None => (SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(), 0),
         };
         wall.saturating_add(Millis::try_from(passed.as_millis()).unwrap_or(Millis::MAX))
     }
 
-    /// When this clock will show `time`, if nobody turns it; at most a minute ahead, so that one that was turned is
-    /// looked at again.
+    /// When this clock will show `time`, if nobody turns it; at most a minute ahead, so that one that was
+    /// turned is looked at again.
     fn instant(&self, time: Millis) -> Instant {
         const AHEAD_MAX: Millis = 60_000;
         let ahead = time.saturating_sub(self.now()).clamp(0, AHEAD_MAX);

@@ -1,5 +1,6 @@
 //! Consumer groups through the wire: every version of every group API, restarts and kills. The rules of the
 //! coordinator itself are tested as a value, in `src/group/tests`.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
 
@@ -18,7 +19,8 @@ use braid_protocol::api::offset_commit::{
     OffsetCommit, OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use braid_protocol::api::offset_fetch::{
-    OffsetFetch, OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+    OffsetFetch, OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic,
+    OffsetFetchRequestTopics,
 };
 use braid_protocol::api::sync_group::{SyncGroup, SyncGroupRequest, SyncGroupRequestAssignment};
 use bytes::Bytes;
@@ -56,6 +58,8 @@ async fn sync(client: &mut Client, version: i16, group: &str, joined: &JoinGroup
         group_id: group.into(),
         generation_id: joined.generation_id,
         member_id: joined.member_id.clone(),
+        protocol_type: Some("consumer".into()),
+        protocol_name: Some("range".into()),
         assignments: vec![assignment],
         ..Default::default()
     };
@@ -64,7 +68,12 @@ async fn sync(client: &mut Client, version: i16, group: &str, joined: &JoinGroup
     synced.assignment
 }
 
-fn commit_request(group: &str, joined: Option<&JoinGroupResponse>, topic: &str, offset: i64) -> OffsetCommitRequest {
+fn commit_request(
+    group: &str,
+    joined: Option<&JoinGroupResponse>,
+    topic: &str,
+    offset: i64,
+) -> OffsetCommitRequest {
     let partition = |partition_index| OffsetCommitRequestPartition {
         partition_index,
         committed_offset: offset,
@@ -82,10 +91,17 @@ fn commit_request(group: &str, joined: Option<&JoinGroupResponse>, topic: &str, 
 }
 
 /// What a group committed for partition 0 of a topic, and the words with it.
-async fn committed(client: &mut Client, version: i16, group: &str, topic: (&str, braid_protocol::Uuid)) -> (i64, String) {
+async fn committed(
+    client: &mut Client,
+    version: i16,
+    group: &str,
+    topic: (&str, braid_protocol::Uuid),
+) -> (i64, String) {
     let old = OffsetFetchRequestTopic { name: topic.0.into(), partition_indexes: vec![0] };
-    let new = OffsetFetchRequestTopics { name: topic.0.into(), topic_id: topic.1, partition_indexes: vec![0] };
-    let many = OffsetFetchRequestGroup { group_id: group.into(), topics: Some(vec![new]), ..Default::default() };
+    let new =
+        OffsetFetchRequestTopics { name: topic.0.into(), topic_id: topic.1, partition_indexes: vec![0] };
+    let many =
+        OffsetFetchRequestGroup { group_id: group.into(), topics: Some(vec![new]), ..Default::default() };
     let request = OffsetFetchRequest {
         group_id: group.into(),
         topics: Some(vec![old]),
@@ -112,7 +128,7 @@ async fn every_version_joins_syncs_beats_and_leaves() {
         let joined = join(&mut client, version, &group).await;
         assert_eq!((joined.error_code, joined.generation_id), (ErrorCode::NONE, 1), "v{version}");
         assert_eq!((&joined.leader, joined.members.len()), (&joined.member_id, 1), "v{version}");
-        assert_eq!(sync(&mut client, version.min(4), &group, &joined).await, "everything");
+        assert_eq!(sync(&mut client, version.min(5), &group, &joined).await, "everything");
         let beat = |generation_id| HeartbeatRequest {
             group_id: group.clone(),
             generation_id,
@@ -124,7 +140,8 @@ async fn every_version_joins_syncs_beats_and_leaves() {
         let stale = client.call::<Heartbeat>(version.min(4), &beat(2)).await;
         assert_eq!(stale.error_code, ErrorCode::ILLEGAL_GENERATION);
 
-        let described = DescribeGroupsRequest { groups: vec![group.clone(), "no".into()], ..Default::default() };
+        let described =
+            DescribeGroupsRequest { groups: vec![group.clone(), "no".into()], ..Default::default() };
         let described = client.call::<DescribeGroups>(version.min(6), &described).await.groups;
         assert_eq!((described[0].group_state.as_str(), described[0].members.len()), ("Stable", 1));
         let unknown = if version < 6 { ErrorCode::NONE } else { ErrorCode::GROUP_ID_NOT_FOUND };
@@ -159,8 +176,16 @@ async fn every_version_commits_and_fetches() {
         let codes: Vec<_> = response.topics[0].partitions.iter().map(|p| p.error_code).collect();
         assert_eq!(codes, [ErrorCode::NONE, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION], "v{version}");
         for reading in 1..=10 {
-            assert_eq!(committed(&mut client, reading, "g", topic).await, (offset, "so far".into()), "v{reading}");
-            assert_eq!(committed(&mut client, reading, "nobody", topic).await, (-1, String::new()), "v{reading}");
+            assert_eq!(
+                committed(&mut client, reading, "g", topic).await,
+                (offset, "so far".into()),
+                "v{reading}"
+            );
+            assert_eq!(
+                committed(&mut client, reading, "nobody", topic).await,
+                (-1, String::new()),
+                "v{reading}"
+            );
         }
     }
 }
@@ -188,7 +213,11 @@ async fn commits_survive_a_restart_and_a_kill_and_members_go_on() {
     }
     tokio::time::sleep(Duration::from_secs(11)).await;
     let listed = broker.connect().call::<ListGroups>(5, &ListGroupsRequest::default()).await.groups;
-    assert_eq!((listed[0].group_id.as_str(), listed[0].group_state.as_str()), ("g", "Empty"), "its session ended");
+    assert_eq!(
+        (listed[0].group_id.as_str(), listed[0].group_state.as_str()),
+        ("g", "Empty"),
+        "its session ended"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -222,8 +251,11 @@ async fn the_coordinator_is_found_in_every_version_at_the_first_try() {
     let broker = TestBroker::start(&[]);
     let mut client = broker.connect();
     for version in 0..=6 {
-        let request =
-            FindCoordinatorRequest { key: "g".into(), coordinator_keys: vec!["g".into()], ..Default::default() };
+        let request = FindCoordinatorRequest {
+            key: "g".into(),
+            coordinator_keys: vec!["g".into()],
+            ..Default::default()
+        };
         let found = client.call::<FindCoordinator>(version, &request).await;
         let (code, host, port) = match version {
             0..=3 => (found.error_code, &found.host, found.port),
@@ -232,5 +264,20 @@ async fn the_coordinator_is_found_in_every_version_at_the_first_try() {
         assert_eq!((code, host.as_str(), port), (ErrorCode::NONE, "127.0.0.1", 9092), "v{version}");
     }
     let transactional = FindCoordinatorRequest { key: "t".into(), key_type: 1, ..Default::default() };
-    assert_eq!(client.call::<FindCoordinator>(3, &transactional).await.error_code, ErrorCode::INVALID_REQUEST);
+    assert_eq!(
+        client.call::<FindCoordinator>(3, &transactional).await.error_code,
+        ErrorCode::INVALID_REQUEST
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_topic_takes_what_was_committed_for_it_along() {
+    let broker = TestBroker::start(&[]);
+    broker.topic("t", 1, &[]).await;
+    let mut client = broker.connect();
+    let topic = ("t", broker.broker.cluster.image().topic("t").unwrap().id);
+    client.call::<OffsetCommit>(7, &commit_request("g", None, "t", 5)).await;
+    broker.broker.delete_topic(topic.1).await.unwrap();
+    broker.topic("t", 1, &[]).await;
+    assert_eq!(committed(&mut client, 7, "g", topic).await.0, -1);
 }

@@ -1,7 +1,9 @@
-//! The broker as a process, killed at random moments under load: what it acknowledged is there, once, in order.
+//! The broker as a process, killed at random moments under load: what it acknowledged is there, once, in
+//! order.
 //!
 //! A kill keeps the page cache, so this finds wrong recovery and not a missing sync; for that see
 //! `storage/tests/crash.rs`.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
 
@@ -58,7 +60,8 @@ impl Process {
     }
 }
 
-/// A producer that never gives up: after a loss it sends what was not acknowledged again, under the same sequences.
+/// A producer that never gives up: after a loss it sends what was not acknowledged again, under the same
+/// sequences.
 async fn produce(address: SocketAddr, partition: i32, acked: Arc<AtomicI64>, stop: Arc<AtomicBool>) {
     let producer = 1000 + i64::from(partition);
     let mut unacked: VecDeque<i32> = VecDeque::new();
@@ -77,7 +80,11 @@ async fn produce(address: SocketAddr, partition: i32, acked: Arc<AtomicI64>, sto
                 }
                 let value = format!("{partition}-{}", unacked[sent]);
                 let records = batch_of(producer, 0, unacked[sent], &[&value]);
-                if client.try_send::<Produce>(9, &produce_request("t", vec![(partition, records)])).await.is_err() {
+                if client
+                    .try_send::<Produce>(9, &produce_request("t", vec![(partition, records)]))
+                    .await
+                    .is_err()
+                {
                     break;
                 }
                 sent += 1;
@@ -106,8 +113,13 @@ async fn check(client: &mut Client, partition: usize, from: i64) -> i64 {
         if found.is_empty() {
             return next;
         }
-        for (offset, value) in found.into_iter().filter(|(offset, _)| *offset >= next) {
-            assert_eq!((offset, value), (next, format!("{partition}-{next}")), "gapless, in order, each once");
+        let first = next;
+        for (offset, value) in found.into_iter().skip_while(|(offset, _)| *offset < first) {
+            assert_eq!(
+                (offset, value),
+                (next, format!("{partition}-{next}")),
+                "gapless, in order, each once"
+            );
             next += 1;
         }
     }
@@ -125,7 +137,9 @@ async fn what_was_acknowledged_survives_fifty_kills() {
 
     let stop = Arc::new(AtomicBool::new(false));
     let acked: Vec<Arc<AtomicI64>> = (0..PARTITIONS).map(|_| Arc::default()).collect();
-    let start = |(n, acked): (usize, &Arc<AtomicI64>)| tokio::spawn(produce(address, n as i32, acked.clone(), stop.clone()));
+    let start = |(n, acked): (usize, &Arc<AtomicI64>)| {
+        tokio::spawn(produce(address, n as i32, acked.clone(), stop.clone()))
+    };
     let producers: Vec<_> = acked.iter().enumerate().map(start).collect();
 
     let mut checked = [0; PARTITIONS];
@@ -137,7 +151,11 @@ async fn what_was_acknowledged_survives_fifty_kills() {
         let mut client = Client::dial(broker.address).await.unwrap();
         for (partition, promised) in promised.into_iter().enumerate() {
             checked[partition] = check(&mut client, partition, checked[partition]).await;
-            assert!(checked[partition] >= promised, "round {round}: {promised} acked, {} there", checked[partition]);
+            assert!(
+                checked[partition] >= promised,
+                "round {round}: {promised} acked, {} there",
+                checked[partition]
+            );
         }
     }
     stop.store(true, Ordering::Relaxed);

@@ -1,4 +1,5 @@
 //! Produce and Fetch, as a client sees them.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
 

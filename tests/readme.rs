@@ -1,4 +1,5 @@
 //! README's table of APIs is made from the broker's own. `BRAID_BLESS=1 cargo test --test readme` writes it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::fmt::Write;
 use std::fs;
@@ -29,5 +30,5 @@ fn readme_names_the_apis_that_are_served() {
         fs::write(path, wanted).unwrap();
         return;
     }
-    assert_eq!(readme, wanted, "README.md is out of date; BRAID_BLESS=1 cargo test --test readme writes it");
+    assert!(readme == wanted, "README.md is out of date; BRAID_BLESS=1 cargo test --test readme writes it");
 }

@@ -1,10 +1,12 @@
-//! The house rules, as a test: who may know whom, how long a file and a function may be, what a file begins with.
+//! The house rules, as a test: who may know whom, how long a file and a function may be, what a file begins
+//! with.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The rooms of `src/`, from the door to the cellar. A room knows only rooms below it; those on one line do not
-/// know each other. (A cluster view of the same: README, "Where things are".)
+/// The rooms of `src/`, from the door to the cellar. A room knows only rooms below it; those on one line do
+/// not know each other. (A cluster view of the same: README, "Where things are".)
 const ROOMS: &[&[&str]] = &[
     &["main", "lib"],
     &["args", "logging"],
@@ -23,7 +25,7 @@ const PURE: &[&str] = &["src/cluster/image.rs", "src/group/", "storage/src/produ
 /// What a pure file must not contain, outside of its tests.
 const IMPURE: &[&str] = &["tokio::", "SystemTime", "Instant::now", "HashMap", "rand::", "braid_storage"];
 /// Faces that join a pure room to the world.
-const FACES: &[&str] = &["src/group/mod.rs"];
+const FACES: &[&str] = &["src/group/mod.rs", "src/group/face.rs"];
 
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;

@@ -1,14 +1,19 @@
 //! Topics through the wire: created, described, grown, deleted, and what is refused.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
 
-use braid_protocol::api::create_partitions::{CreatePartitions, CreatePartitionsRequest, CreatePartitionsTopic};
+use braid_protocol::api::create_partitions::{
+    CreatePartitions, CreatePartitionsRequest, CreatePartitionsTopic,
+};
 use braid_protocol::api::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopics, CreateTopicsRequest,
 };
 use braid_protocol::api::delete_topics::{DeleteTopicState, DeleteTopics, DeleteTopicsRequest};
 use braid_protocol::api::describe_cluster::{DescribeCluster, DescribeClusterRequest};
-use braid_protocol::api::describe_configs::{DescribeConfigs, DescribeConfigsRequest, DescribeConfigsResource};
+use braid_protocol::api::describe_configs::{
+    DescribeConfigs, DescribeConfigsRequest, DescribeConfigsResource,
+};
 use braid_protocol::api::describe_topic_partitions::{
     DescribeTopicPartitions, DescribeTopicPartitionsRequest, TopicRequest,
 };
@@ -30,7 +35,8 @@ async fn create(client: &mut Client, topic: CreatableTopic) -> ErrorCode {
 }
 
 async fn names(client: &mut Client) -> Vec<String> {
-    let all = client.call::<Metadata>(12, &MetadataRequest { topics: None, ..Default::default() }).await.topics;
+    let all =
+        client.call::<Metadata>(12, &MetadataRequest { topics: None, ..Default::default() }).await.topics;
     all.into_iter().map(|topic| topic.name.unwrap()).collect()
 }
 
@@ -65,8 +71,10 @@ async fn every_version_creates_grows_and_deletes() {
 async fn what_cannot_be_created_says_why_and_the_rest_is() {
     let broker = TestBroker::start(&[]);
     let mut client = broker.connect();
-    let config = |name: &str, value: &str| CreatableTopicConfig { name: name.into(), value: Some(value.into()) };
-    let assigned = |brokers: &[i32]| CreatableReplicaAssignment { partition_index: 0, broker_ids: brokers.into() };
+    let config =
+        |name: &str, value: &str| CreatableTopicConfig { name: name.into(), value: Some(value.into()) };
+    let assigned =
+        |brokers: &[i32]| CreatableReplicaAssignment { partition_index: 0, broker_ids: brokers.into() };
     let cases = [
         (wanted("good"), ErrorCode::NONE),
         (wanted("good"), ErrorCode::TOPIC_ALREADY_EXISTS),
@@ -80,7 +88,10 @@ async fn what_cannot_be_created_says_why_and_the_rest_is() {
         (CreatableTopic { num_partitions: i32::MAX, ..wanted("a") }, ErrorCode::POLICY_VIOLATION),
         (CreatableTopic { replication_factor: 3, ..wanted("a") }, ErrorCode::INVALID_REPLICATION_FACTOR),
         (CreatableTopic { configs: vec![config("no.such", "1")], ..wanted("a") }, ErrorCode::INVALID_CONFIG),
-        (CreatableTopic { configs: vec![config("segment.bytes", "x")], ..wanted("a") }, ErrorCode::INVALID_CONFIG),
+        (
+            CreatableTopic { configs: vec![config("segment.bytes", "x")], ..wanted("a") },
+            ErrorCode::INVALID_CONFIG,
+        ),
         (CreatableTopic { assignments: vec![assigned(&[1])], ..wanted("assigned") }, ErrorCode::NONE),
         (
             CreatableTopic { assignments: vec![assigned(&[1, 2])], ..wanted("a") },
@@ -91,7 +102,8 @@ async fn what_cannot_be_created_says_why_and_the_rest_is() {
         let words = format!("{topic:?}");
         assert_eq!(create(&mut client, topic).await, expected, "{words}");
     }
-    let twice = CreateTopicsRequest { topics: vec![wanted("a"), wanted("b"), wanted("a")], ..Default::default() };
+    let twice =
+        CreateTopicsRequest { topics: vec![wanted("a"), wanted("b"), wanted("a")], ..Default::default() };
     let codes = client.call::<CreateTopics>(7, &twice).await.topics;
     let codes: Vec<_> = codes.into_iter().map(|t| t.error_code).collect();
     assert_eq!(codes, [ErrorCode::INVALID_REQUEST, ErrorCode::NONE, ErrorCode::INVALID_REQUEST]);
@@ -133,15 +145,21 @@ async fn topics_are_described_page_by_page() {
     let mut pages = Vec::new();
     loop {
         let page = client.call::<DescribeTopicPartitions>(0, &request).await;
-        pages.push(page.topics.iter().map(|t| (t.name.clone().unwrap(), t.partitions.len())).collect::<Vec<_>>());
+        pages.push(
+            page.topics.iter().map(|t| (t.name.clone().unwrap(), t.partitions.len())).collect::<Vec<_>>(),
+        );
         request.cursor = page.next_cursor;
         if request.cursor.is_none() {
             break;
         }
     }
-    let page = |topics: &[(&str, usize)]| topics.iter().map(|(n, c)| ((*n).to_owned(), *c)).collect::<Vec<_>>();
+    let page =
+        |topics: &[(&str, usize)]| topics.iter().map(|(n, c)| ((*n).to_owned(), *c)).collect::<Vec<_>>();
     assert_eq!(pages, [page(&[("a", 2)]), page(&[("b", 2)]), page(&[("b", 1), ("c", 1)])]);
-    let named = DescribeTopicPartitionsRequest { topics: vec![TopicRequest { name: "z".into() }], ..Default::default() };
+    let named = DescribeTopicPartitionsRequest {
+        topics: vec![TopicRequest { name: "z".into() }],
+        ..Default::default()
+    };
     let unknown = client.call::<DescribeTopicPartitions>(0, &named).await.topics.remove(0);
     assert_eq!(unknown.error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
 }
@@ -159,20 +177,27 @@ async fn configs_tell_their_value_and_where_it_comes_from() {
     for version in 0..=4 {
         let keys = ["max.message.bytes", "segment.bytes", "index.interval.bytes"];
         let request = DescribeConfigsRequest {
-            resources: vec![resource(2, "t", &keys), resource(4, "1", &[]), resource(2, "no", &[]), resource(9, "", &[])],
+            resources: vec![
+                resource(2, "t", &keys),
+                resource(4, "1", &[]),
+                resource(2, "no", &[]),
+                resource(9, "", &[]),
+            ],
             ..Default::default()
         };
         let results = client.call::<DescribeConfigs>(version, &request).await.results;
         let codes: Vec<_> = results.iter().map(|r| r.error_code).collect();
         let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
         assert_eq!(codes, [ErrorCode::NONE, ErrorCode::NONE, unknown, ErrorCode::INVALID_REQUEST]);
-        let mut told: Vec<_> = results[0].configs.iter().map(|c| (c.name.as_str(), c.value.as_deref().unwrap())).collect();
+        let mut told: Vec<_> =
+            results[0].configs.iter().map(|c| (c.name.as_str(), c.value.as_deref().unwrap())).collect();
         told.sort_unstable();
         let expected =
             [("index.interval.bytes", "4096"), ("max.message.bytes", "5000"), ("segment.bytes", "1000000")];
         assert_eq!(told, expected);
         if version > 0 {
-            let source = |name: &str| results[0].configs.iter().find(|c| c.name == name).unwrap().config_source;
+            let source =
+                |name: &str| results[0].configs.iter().find(|c| c.name == name).unwrap().config_source;
             assert_eq!(keys.map(source), [1, 4, 5], "topic, broker's file, default");
         }
         assert!(results[1].configs.len() > 50);
@@ -199,7 +224,8 @@ async fn the_cluster_and_its_epochs_are_told() {
             OffsetForLeaderPartition { partition: 0, current_leader_epoch: current, leader_epoch: asked };
         let topic = OffsetForLeaderTopic { topic: "t".into(), partitions: vec![partition] };
         let request = OffsetForLeaderEpochRequest { topics: vec![topic], ..Default::default() };
-        let end = client.call::<OffsetForLeaderEpoch>(4, &request).await.topics.remove(0).partitions.remove(0);
+        let end =
+            client.call::<OffsetForLeaderEpoch>(4, &request).await.topics.remove(0).partitions.remove(0);
         assert_eq!((end.error_code, end.leader_epoch, end.end_offset), expected);
     }
 }

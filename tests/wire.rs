@@ -1,4 +1,5 @@
 //! What a connection does with bytes, good and bad.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
 

@@ -92,11 +92,11 @@ fn tags_in_response<A: Api>(version: i16) -> bool {
 
 /// Read a request of API `A` in the version that its header names: the broker's side.
 ///
-/// Bytes behind the body are refused: no client is known to send any.
+/// Bytes behind the body are ignored, as in Kafka: librdkafka sends a field too many in Metadata v11 to v13.
 pub fn read_request<A: Api>(frame: &Bytes) -> Result<(RequestHeader, A::Request), Malformed> {
     let version = A::version(peek(frame)?.api_version);
     let (header, body) = split::<RequestHeader>(frame, version.flexible)?;
-    Ok((header, A::Request::from_bytes(&body, version)?))
+    Ok((header, A::Request::prefix_of(&body, version)?.0))
 }
 
 /// Only the header of a request of API `A`, for those that are refused without being read.
@@ -105,8 +105,8 @@ pub fn read_request_header<A: Api>(frame: &Bytes) -> Result<RequestHeader, Malfo
     split(frame, version.flexible).map(|(header, _)| header)
 }
 
-/// A whole response frame, its size in front, as chunks for a vectored write; and the first error code in it that
-/// is one, for whoever counts. The broker's side.
+/// A whole response frame, its size in front, as chunks for a vectored write; and the first error code in it
+/// that is one, for whoever counts. The broker's side.
 pub fn response_frame<A: Api>(
     version: i16,
     correlation_id: i32,
@@ -198,6 +198,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// confluent-kafka 2.16 (librdkafka) asks for the cluster's operations in Metadata v13, which lost that
+    /// field in v11.
+    #[test]
+    fn bytes_behind_a_request_are_ignored() {
+        let request = HeartbeatRequest { group_id: "g".into(), ..Default::default() };
+        let sent = join(request_frame::<Heartbeat>(4, 1, Some("me"), &request));
+        let longer = Bytes::from([&sent[..], &[0, 0, 1]].concat());
+        assert_eq!(read_request::<Heartbeat>(&longer).unwrap().1, request);
     }
 
     #[test]

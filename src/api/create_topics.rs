@@ -1,7 +1,7 @@
 //! CreateTopics (key 19): create topics, each for itself: one that is refused does not stop the others.
 //!
-//! -1 partitions or replicas take the broker's default, in every version (kafkajs sends it in v3). v1 may only
-//! validate. v5 answers with the configs, v7 with the id.
+//! -1 partitions or replicas take the broker's default, in every version (kafkajs sends it in v3). v1 may
+//! only validate. v5 answers with the configs, v7 with the id.
 
 use std::collections::{BTreeMap, HashMap};
 

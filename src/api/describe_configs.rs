@@ -1,4 +1,5 @@
-//! DescribeConfigs (key 32): the settings of topics and of this broker, where each comes from and what it means.
+//! DescribeConfigs (key 32): the settings of topics and of this broker, where each comes from and what it
+//! means.
 //!
 //! v1 adds synonyms, v3 types and documentation. Resource types: 2 topic, 4 broker.
 //! Not done: other resource types; they are answered with INVALID_REQUEST.

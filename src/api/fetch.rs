@@ -36,7 +36,8 @@ impl Handler for Fetch {
         drop(cx);
         let deadline = Instant::now() + plan.max_wait;
         loop {
-            // The common case, something to read, needs no waiter; it is the second look that loses no wake-up.
+            // The common case, something to read, needs no waiter; it is the second look that loses no
+            // wake-up.
             let answer = plan.read();
             if answer.is_enough(&plan) || Instant::now() >= deadline {
                 return Ok(answer.finish(&plan));

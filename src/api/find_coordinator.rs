@@ -1,7 +1,7 @@
 //! FindCoordinator (key 10): where the coordinator of a group is reached.
 //!
-//! There is one broker, so it is here; the first question creates `__consumer_offsets` and is answered when it
-//! is there, where Kafka says COORDINATOR_NOT_AVAILABLE first and lets the client ask again. v1 key types;
+//! There is one broker, so it is here; the first question creates `__consumer_offsets` and is answered when
+//! it is there, where Kafka says COORDINATOR_NOT_AVAILABLE first and lets the client ask again. v1 key types;
 //! v4 many keys.
 //! Not done: key types 1 (transactions) and 2 (share groups); they are answered with INVALID_REQUEST.
 

@@ -1,8 +1,8 @@
 //! InitProducerId (key 22): hand out a producer id, so that the log can tell a repeated batch from a new one.
 //!
 //! A producer without a transactional id gets an id that nobody ever had, with epoch 0; ids come from blocks
-//! of 1000 that are written to the metadata log before the first of them is handed out. v3 lets a producer name
-//! its last id and epoch; a new id serves it as well.
+//! of 1000 that are written to the metadata log before the first of them is handed out. v3 lets a producer
+//! name its last id and epoch; a new id serves it as well.
 //! Not done: transactional ids; they are answered with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, which clients
 //! treat as final, because any retriable code would keep them asking for ever.
 

@@ -1,8 +1,8 @@
 //! ListOffsets (key 2): the offset that belongs to a time, or to the start or end of a partition.
 //!
-//! -1 the latest offset, -2 the earliest, -3 that of the largest timestamp (v7), -4 the earliest on this broker
-//! (v8), -5 the latest in tiered storage (v9), -6 the earliest not yet there (v11). A real time finds the first
-//! record at or after it. Without tiered storage, -4 and -6 are -2, and -5 finds nothing.
+//! -1 the latest offset, -2 the earliest, -3 that of the largest timestamp (v7), -4 the earliest on this
+//! broker (v8), -5 the latest in tiered storage (v9), -6 the earliest not yet there (v11). A real time finds
+//! the first record at or after it. Without tiered storage, -4 and -6 are -2, and -5 finds nothing.
 
 use std::collections::BTreeSet;
 

@@ -1,8 +1,8 @@
 //! Metadata (key 3): which brokers, topics and partitions there are, and who leads them.
 //!
-//! A topic that does not exist is created if both the client and `auto.create.topics.enable` allow it, and the
-//! answer names it at once, where Kafka says UNKNOWN_TOPIC_OR_PARTITION first and lets the client ask again.
-//! v0: an empty array means all topics. v12: topics by id.
+//! A topic that does not exist is created if both the client and `auto.create.topics.enable` allow it, and
+//! the answer names it at once, where Kafka says UNKNOWN_TOPIC_OR_PARTITION first and lets the client ask
+//! again. v0: an empty array means all topics. v12: topics by id.
 
 use std::sync::Arc;
 

@@ -50,7 +50,8 @@ pub type Handled<R> = Result<R, NoAnswer>;
 /// One API, served. The file that implements it is the whole story of that API.
 ///
 /// What a handler does before its first `await` happens in arrival order, before the next request of the same
-/// connection is looked at; the rest may overlap with later ones. Responses leave in request order all the same.
+/// connection is looked at; the rest may overlap with later ones. Responses leave in request order all the
+/// same.
 pub trait Handler: Api {
     /// The versions served; never wider than what the codec reads.
     const SERVES: RangeInclusive<i16> = Self::VERSIONS;

@@ -1,5 +1,5 @@
-//! OffsetForLeaderEpoch (key 23): where a leader epoch ended, so that a consumer can tell whether records that
-//! it has read were lost (KIP-320).
+//! OffsetForLeaderEpoch (key 23): where a leader epoch ended, so that a consumer can tell whether records
+//! that it has read were lost (KIP-320).
 
 use braid_protocol::ErrorCode;
 use braid_protocol::api::offset_for_leader_epoch::{

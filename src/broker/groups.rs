@@ -10,7 +10,7 @@ use tracing::{error, info};
 use super::{Broker, NewTopic, OFFSETS_TOPIC};
 use crate::config::BrokerConfig;
 use crate::group::{Coordinator, GroupConfig, Groups, Record};
-use crate::machine::{Journal, Millis};
+use crate::machine::{Clock, Journal, Millis};
 use crate::topic::{Fault, Partition};
 
 /// How much of a partition is read at a time when it is replayed.
@@ -64,7 +64,8 @@ impl Broker {
         })?;
         let known: usize = machines.iter().map(|(groups, _)| groups.stats().groups()).sum();
         info!(groups = known, "group coordinator started");
-        Ok(Coordinator::start(self.clock, machines))
+        // Sessions are a matter of time passed, whatever becomes of the wall clock.
+        Ok(Coordinator::start(Clock::starting_at(self.clock.now()), machines))
     }
 }
 
@@ -95,7 +96,8 @@ fn replay(partition: &Partition, config: &GroupConfig) -> Result<Groups, Fault> 
             if header.is_control() {
                 continue;
             }
-            // Checked when it was appended, and again when the log was recovered: whatever is wrong now is the disk's.
+            // Checked when it was appended, and again when the log was recovered: whatever is wrong now is
+            // the disk's.
             let records = records(&batch).map_err(|why| unreadable(partition, next, why))?;
             for record in records {
                 let record = record.map_err(|why| unreadable(partition, next, why))?;

@@ -1,4 +1,5 @@
-//! The broker's shared state, and the verbs that every door uses: append, read, wait, and changes of the cluster.
+//! The broker's shared state, and the verbs that every door uses: append, read, wait, and changes of the
+//! cluster.
 
 mod groups; // the group coordinator's start, and its journal
 mod report; // what metrics and health checks ask
@@ -95,7 +96,8 @@ impl Broker {
         self.topics.get(name)
     }
 
-    /// The address a client should use for this broker: what the operator advertises, or else the one it came by.
+    /// The address a client should use for this broker: what the operator advertises, or else the one it came
+    /// by.
     pub fn endpoint(&self, peer: &Peer) -> (String, i32) {
         let advertised = self.config.advertised_listeners.iter().flatten().find(|l| l.name == peer.listener);
         match advertised {
@@ -112,7 +114,8 @@ impl Broker {
         self.dir.checkpoint(&self.topics.partitions())
     }
 
-    /// Syncs and closes everything, and leaves the mark of a clean shutdown. Nothing may be appended any more.
+    /// Syncs and closes everything, and leaves the mark of a clean shutdown. Nothing may be appended any
+    /// more.
     pub fn close(&self) -> Result<(), braid_storage::Error> {
         self.dir.close(&self.topics.partitions())
     }

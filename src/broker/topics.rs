@@ -1,13 +1,13 @@
 //! Changes of the cluster: topics come, grow and go, and producer ids are handed out.
 //!
-//! Every change is decided on the newest image, written to stable storage, carried out, and then shown; one at a
-//! time, and to its end even if whoever asked hangs up half way.
+//! Every change is decided on the newest image, written to stable storage, carried out, and then shown; one
+//! at a time, and to its end even if whoever asked hangs up half way.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use braid_protocol::{ErrorCode, Uuid};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::Broker;
 use crate::cluster::{Change, Image, PRODUCER_ID_BLOCK, TopicImage};
@@ -79,14 +79,23 @@ impl Broker {
         Ok(TopicImage { name, id: Uuid::ZERO, partitions, configs: new.configs.clone() })
     }
 
-    /// Deletes a topic: it is unknown at once, its files go in the background.
+    /// Deletes a topic: it is unknown at once, its files go right after, and groups forget what they
+    /// committed for it.
     pub async fn delete_topic(self: &Arc<Self>, id: Uuid) -> Result<(), Refused> {
-        self.change(move |image, _| match image.topic_by_id(id) {
-            Some(_) => Ok((vec![Change::TopicDeleted { id: id.to_string() }], ())),
-            None => Err((ErrorCode::UNKNOWN_TOPIC_ID, "This server does not host this topic ID.".to_owned())),
-        })
-        .await
-        .map(drop)
+        let (_, name) = self
+            .change(move |image, _| match image.topic_by_id(id) {
+                Some(topic) => Ok((vec![Change::TopicDeleted { id: id.to_string() }], topic.name.clone())),
+                None => {
+                    Err((ErrorCode::UNKNOWN_TOPIC_ID, "This server does not host this topic ID.".to_owned()))
+                }
+            })
+            .await?;
+        if let Some(Ok(groups)) = self.groups_if_any().await
+            && let Err(code) = groups.forget_topic(&name).await
+        {
+            warn!(%code, topic = &*name, "offsets committed for a deleted topic remain until they expire");
+        }
+        Ok(())
     }
 
     /// Gives a topic more partitions.
@@ -114,8 +123,8 @@ impl Broker {
         block.next().ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)
     }
 
-    /// Changes the cluster: decide, write down, open what is new, show it. Runs to its end even if whoever asked
-    /// hangs up half way.
+    /// Changes the cluster: decide, write down, open what is new, show it. Runs to its end even if whoever
+    /// asked hangs up half way.
     async fn change<T: Send + 'static>(
         self: &Arc<Self>,
         decide: impl FnOnce(&Image, &Broker) -> Result<(Vec<Change>, T), Refused> + Send + 'static,
@@ -149,36 +158,30 @@ impl Broker {
 
     /// Opens the partitions of the image that are not open yet.
     pub(super) fn open_partitions(&self, image: &Image, at_start: bool) -> Result<(), braid_storage::Error> {
-        let mut missing = Vec::new();
+        let open =
+            |topic: &TopicImage| self.topics.get_by_id(topic.id).map_or(0, |t| t.partitions().len() as i32);
+        let mut wanted = Vec::new();
         for topic in image.topics() {
-            let open = self.topics.get_by_id(topic.id).map_or(0, |t| t.partitions().len());
             let config = TopicConfig::of(&self.config, &topic.configs);
-            missing
-                .extend((open..topic.partitions as usize).map(|n| (topic.clone(), n as i32, config.clone())));
-        }
-        if missing.is_empty() {
-            return Ok(());
+            wanted.extend((open(topic)..topic.partitions).map(|n| (topic.clone(), n, config.clone())));
         }
         let begin = std::time::Instant::now();
-        let opened = self.dir.open_all(&missing, &self.config, self.clock.now(), at_start)?;
-        let count = opened.len();
-        let mut by_topic: BTreeMap<Uuid, (Arc<TopicImage>, TopicConfig, Vec<Arc<Partition>>)> =
-            BTreeMap::new();
-        for ((topic, _, config), partition) in missing.into_iter().zip(opened) {
-            let entry = by_topic.entry(topic.id).or_insert_with(|| (topic, config, Vec::new()));
-            entry.2.push(partition);
-        }
-        for (id, (image, config, partitions)) in by_topic {
-            match self.topics.get_by_id(id) {
-                Some(topic) => topic.grow(partitions),
+        let mut opened = self.dir.open_all(&wanted, &self.config, self.clock.now(), at_start)?.into_iter();
+        for topic in image.topics() {
+            let missing = (topic.partitions - open(topic)).max(0) as usize;
+            let more: Vec<Arc<Partition>> = opened.by_ref().take(missing).collect();
+            match self.topics.get_by_id(topic.id) {
+                Some(topic) => topic.grow(more),
                 None => {
-                    let metrics = self.metrics.topic(&image.name);
-                    self.topics.insert(Arc::new(Topic::new(&image, config, metrics, partitions)));
+                    let config = TopicConfig::of(&self.config, &topic.configs);
+                    let metrics = self.metrics.topic(&topic.name);
+                    self.topics.insert(Arc::new(Topic::new(topic, config, metrics, more)));
                 }
             }
         }
-        if at_start {
-            info!(partitions = count, took_ms = begin.elapsed().as_millis() as u64, "logs opened");
+        if at_start && !wanted.is_empty() {
+            let took_ms = begin.elapsed().as_millis() as u64;
+            info!(partitions = wanted.len(), took_ms, "logs opened");
         }
         Ok(())
     }
@@ -208,7 +211,8 @@ pub fn check_topic_name(name: &str) -> Result<(), String> {
     }
     match name.chars().find(|c| !(c.is_ascii_alphanumeric() || ".-_".contains(*c))) {
         Some(c) => Err(format!(
-            "Topic name \"{name}\" is illegal, it contains {c:?}; only ASCII letters, digits, '.', '_' and '-' may be used"
+            "Topic name \"{name}\" is illegal, it contains {c:?}; \
+             only ASCII letters, digits, '.', '_' and '-' may be used"
         )),
         None => Ok(()),
     }

@@ -1,7 +1,7 @@
 //! What the cluster is, as a value: topics, their ids and configs, and the changes that made it so. Pure.
 //!
-//! The metadata log holds [`Change`]s; an [`Image`] is what they add up to. A request takes one image and sees
-//! one truth. A change is only ever applied after it is on stable storage.
+//! The metadata log holds [`Change`]s; an [`Image`] is what they add up to. A request takes one image and
+//! sees one truth. A change is only ever applied after it is on stable storage.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,7 +52,8 @@ pub enum Change {
 }
 
 impl Change {
-    /// The key of the change's record: what a later change of the same key replaces when the log is compacted.
+    /// The key of the change's record: what a later change of the same key replaces when the log is
+    /// compacted.
     pub fn key(&self) -> String {
         match self {
             Change::Formatted { .. } => "cluster".to_owned(),
@@ -89,7 +90,8 @@ pub struct Image {
 }
 
 impl Image {
-    /// Applies one change. A change that makes no sense here (an unknown id) is ignored: replay must not fail.
+    /// Applies one change. A change that makes no sense here (an unknown id) is ignored: replay must not
+    /// fail.
     pub fn apply(&mut self, change: &Change) {
         match change {
             Change::Formatted { cluster_id } => self.cluster_id.clone_from(cluster_id),
@@ -148,8 +150,8 @@ impl Image {
         self.next_producer_id
     }
 
-    /// A topic whose name differs from `name` only in `.` and `_`: Kafka's metric names would collide, so both
-    /// cannot exist.
+    /// A topic whose name differs from `name` only in `.` and `_`: Kafka's metric names would collide, so
+    /// both cannot exist.
     pub fn collision(&self, name: &str) -> Option<&str> {
         let plain = |s: &str| s.replace('.', "_");
         if !name.contains(['.', '_']) {

@@ -29,7 +29,8 @@ pub struct Solo {
 impl Solo {
     /// Opens the metadata log in `dir`, or begins one, and replays it.
     ///
-    /// A new one is of the cluster given, or of a new one. The log is always recovered from its start: it is small, and every record in it was synced.
+    /// A new one is of the cluster given, or of a new one. The log is always recovered from its start: it is
+    /// small, and every record in it was synced.
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,

@@ -20,6 +20,9 @@ use crate::machine::{Effects, Millis, Ticket};
 /// given up and joined again under another id. Kafka's fixed figure.
 const NEW_MEMBER_JOIN_TIMEOUT_MS: Millis = 300_000;
 
+/// While only absent static members are left a rebalance goes on at least this long: their timeout may be 0.
+const POSTPONE_MIN_MS: Millis = 1_000;
+
 /// What a group is doing. Dead is the name of a group that is not there.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) enum State {
@@ -322,7 +325,8 @@ impl Group {
             return self.record_empty(turn);
         }
         if !self.elect_leader() {
-            self.state = State::PreparingRebalance { ends: turn.now.saturating_add(timeout), initial: None };
+            let ends = turn.now.saturating_add(timeout.max(POSTPONE_MIN_MS));
+            self.state = State::PreparingRebalance { ends, initial: None };
             return;
         }
         self.generation = self.next_generation();

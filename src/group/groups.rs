@@ -290,6 +290,6 @@ impl Machine for Groups {
                 group
             }
         };
-        // x
+        self.touched(&id);
     }
 }

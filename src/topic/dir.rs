@@ -1,4 +1,5 @@
-//! The log folder: who owns it, how it was left, and the opening, check-pointing and closing of the logs in it.
+//! The log folder: who owns it, how it was left, and the opening, check-pointing and closing of the logs in
+//! it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -10,7 +11,7 @@ use std::time::Instant;
 use braid_protocol::Uuid;
 use braid_storage::checkpoint::{self, MetaProperties, Offsets};
 use braid_storage::dir::DirLock;
-use braid_storage::flush::Flusher;
+use braid_storage::flush::{Dirty, Flusher};
 use braid_storage::{Disk, Error, Log, LogConfig, OpenMode, Rules, TimestampType};
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
@@ -53,7 +54,10 @@ impl LogDir {
         let meta = MetaProperties::read(&*disk, path)?;
         let failed = {
             let path = path.to_owned();
-            move |error: &io::Error| error!(%error, "log folder {} failed; restart the broker once it is mended", path.display())
+            move |error: &io::Error| {
+                let dir = path.display();
+                error!(%error, "log folder {dir} failed; restart the broker once it is mended");
+            }
         };
         let flusher = Flusher::start(Some(path), failed)
             .map_err(|source| Error::Io { path: path.to_owned(), source })?;
@@ -94,8 +98,8 @@ impl LogDir {
         }
     }
 
-    /// Opens partitions, several at a time, in the order given. At the start of the broker they are recovered if
-    /// the last one did not end cleanly; later on they are new.
+    /// Opens partitions, several at a time, in the order given. At the start of the broker they are recovered
+    /// if the last one did not end cleanly; later on they are new.
     pub fn open_all(
         &self,
         wanted: &[Wanted],
@@ -151,7 +155,8 @@ impl LogDir {
         Ok(Arc::new(Partition::new(topic.name.clone(), *index, settings, self.flusher.clone(), log)))
     }
 
-    /// Makes sure that the folder is this topic's: one that was left by another topic of the same name is put aside.
+    /// Makes sure that the folder is this topic's: one that was left by another topic of the same name is put
+    /// aside.
     fn identify(&self, dir: &Path, id: Uuid) -> Result<(), Error> {
         let id = uuid::Uuid::from_bytes(id.0);
         match checkpoint::read_topic_id(&*self.disk, dir) {
@@ -175,7 +180,8 @@ impl LogDir {
         renamed.map_err(|source| Error::Io { path: dir.to_owned(), source })
     }
 
-    /// Removes what deleted topics left behind, and puts aside the folders of topics that the image does not know.
+    /// Removes what deleted topics left behind, and puts aside the folders of topics that the image does not
+    /// know.
     pub fn sweep(&self, image: &Image) -> Result<(), Error> {
         let at = |source| Error::Io { path: self.path.clone(), source };
         let known: HashSet<String> =
@@ -216,12 +222,15 @@ impl LogDir {
     /// Syncs and closes all logs; if every one could be, leaves the mark of a clean shutdown.
     pub fn close(&self, partitions: &[Arc<Partition>]) -> Result<(), Error> {
         let mut offline = 0;
+        let mut finished: Vec<Arc<dyn Dirty>> = Vec::new();
         for partition in partitions {
-            match partition.with_log(Log::close) {
-                Ok(closed) => closed?,
+            match partition.with_log(Log::finish) {
+                Ok(done) => done.map(|()| finished.push(partition.clone()))?,
                 Err(_) => offline += 1,
             }
         }
+        let flushed = self.flusher.flush(finished);
+        flushed.map_err(|source| Error::Io { path: self.path.clone(), source })?;
         self.checkpoint(partitions)?;
         if offline == 0 {
             return checkpoint::mark_clean(&*self.disk, &self.path);

@@ -55,6 +55,9 @@ impl Topic {
 
     /// Adds partitions behind the last.
     pub fn grow(&self, more: Vec<Arc<Partition>>) {
+        if more.is_empty() {
+            return;
+        }
         let mut partitions = self.partitions.write();
         *partitions = partitions.iter().cloned().chain(more).collect();
     }

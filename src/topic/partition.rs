@@ -1,8 +1,8 @@
 //! A partition: its log, its watermark, and those who wait for it to move.
 //!
-//! Append, durable, visible and acknowledged are four steps. Under `synced` durability the watermark moves when
-//! the flusher has brought the log to stable storage; under `written` it moves with the append. Nobody reads at
-//! or above the watermark, so a consumer never acts on a record that a power cut can take back.
+//! Append, durable, visible and acknowledged are four steps. Under `synced` durability the watermark moves
+//! when the flusher has brought the log to stable storage; under `written` it moves with the append. Nobody
+//! reads at or above the watermark, so a consumer never acts on a record that a power cut can take back.
 
 use std::io;
 use std::sync::Arc;
@@ -110,7 +110,8 @@ pub struct Partition {
 
 struct State {
     log: Log,
-    /// False while a change is half done; still false under a lock just taken, it tells that its maker panicked.
+    /// False while a change is half done; still false under a lock just taken, it tells that its maker
+    /// panicked.
     whole: bool,
     /// Bytes appended since the log was opened; and how many of them were appended when the last sync began.
     appended: u64,
@@ -183,7 +184,8 @@ impl Partition {
         };
         match watermark {
             Some(offset) => self.waiters.moved(offset, appended.bytes),
-            // A disk that failed will never make it durable, and a duplicate may still wait for the first one.
+            // A disk that failed will never make it durable, and a duplicate may still wait for the first
+            // one.
             None if self.flusher.submit(self.clone()).is_err() => {
                 self.go_offline();
                 return Err(Fault::Offline);
@@ -216,8 +218,8 @@ impl Partition {
         self.waiters.add_bytes(waiter)
     }
 
-    /// Whole batches from the one that holds `offset`, below the watermark, at most `max_bytes` of them; or one
-    /// batch of any size if `at_least_one`. Takes the lock only for a look at which segments there are.
+    /// Whole batches from the one that holds `offset`, below the watermark, at most `max_bytes` of them; or
+    /// one batch of any size if `at_least_one`. Takes the lock only for a look at which segments there are.
     pub fn read(&self, offset: i64, max_bytes: usize, at_least_one: bool) -> Result<Read, Fault> {
         let (reader, log_start_offset, watermark) = {
             let state = self.lock()?;

@@ -63,8 +63,8 @@ impl Waiters {
 
     /// The watermark moved to `watermark`, by `bytes`.
     pub(super) fn moved(&self, watermark: i64, bytes: usize) {
-        // SeqCst, as in `add`: either the mover sees the waiter here, or the waiter, who looks at the watermark
-        // after adding itself, sees the move.
+        // SeqCst, as in `add`: either the mover sees the waiter here, or the waiter, who looks at the
+        // watermark after adding itself, sees the move.
         if self.count.load(Ordering::SeqCst) == 0 {
             return;
         }

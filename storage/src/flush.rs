@@ -126,6 +126,16 @@ impl Flusher {
         Ok(())
     }
 
+    /// Syncs these logs here and now, all together if they are many: for a shutdown. A failure is as final as
+    /// any.
+    pub fn flush(&self, logs: Vec<Arc<dyn Dirty>>) -> io::Result<()> {
+        let points = logs.into_iter().filter_map(|log| Some((log.begin()?, log))).collect();
+        let Err((failure, untold)) = self.shared.sync_all(points) else { return Ok(()) };
+        self.shared.queue.lock().failed = Some(failure.clone());
+        untold.into_iter().for_each(|log| log.end(Err(failure.error())));
+        Err(failure.error())
+    }
+
     /// Has a sync failed?
     pub fn failure(&self) -> Option<io::Error> {
         self.shared.queue.lock().failed.as_ref().map(Failure::error)

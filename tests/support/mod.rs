@@ -36,8 +36,8 @@ pub struct TestBroker {
 }
 
 impl TestBroker {
-    /// A broker with these settings over the defaults, and nothing in it. Acknowledgements wait for no disk, so that
-    /// paused time does not run ahead of it.
+    /// A broker with these settings over the defaults, and nothing in it. Acknowledgements wait for no disk,
+    /// so that paused time does not run ahead of it.
     pub fn start(settings: &[(&str, &str)]) -> TestBroker {
         let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         let settings = [("braid.durability".to_owned(), "written".to_owned())].into_iter().chain(settings);
@@ -49,7 +49,7 @@ impl TestBroker {
         let all: Vec<_> = settings.iter().cloned().chain([folder]).collect();
         let config = BrokerConfig::with(all).unwrap();
         let metrics = Arc::new(Metrics::new(prometheus::Registry::new()).unwrap());
-        let broker = Broker::open(config, metrics, Arc::new(RealDisk), Clock::system()).unwrap();
+        let broker = Broker::open(config, metrics, Arc::new(RealDisk), Clock::starting_at(now_ms())).unwrap();
         let service = Arc::new(Service { meters: Meters::new(&broker.metrics), broker: broker.clone() });
         TestBroker { broker, service, stop: watch::channel(false).0, dir, settings }
     }
@@ -60,8 +60,8 @@ impl TestBroker {
         self.kill()
     }
 
-    /// What it has written so far, opened again as if the process had been killed: a copy, because in here the old
-    /// broker lives on.
+    /// What it has written so far, opened again as if the process had been killed: a copy, because in here
+    /// the old broker lives on.
     pub fn kill(self) -> TestBroker {
         let copy = tempfile::tempdir().unwrap();
         for file in files(self.dir.path()) {

@@ -149,3 +149,27 @@ fn when_its_new_name_cannot_be_written_down_the_old_self_stays() {
     assert_eq!(beat(&mut sim, "j-1", "j", 1), ErrorCode::NONE);
     assert_eq!(beat(&mut sim, "j-2", "j", 1), ErrorCode::FENCED_INSTANCE_ID);
 }
+
+#[test]
+fn a_rebalance_that_nobody_joins_waits_for_the_sessions_without_spinning() {
+    let mut sim = Sim::new();
+    let impatient = |mut join: Join| {
+        join.request.rebalance_timeout_ms = 1;
+        Input::Join(join)
+    };
+    sim.ask(impatient(static_join("", "i", "i-1", 5)));
+    sim.advance(DELAY);
+    sim.sync_all(&["i-1"], 1);
+    sim.ask(impatient(join("", "guest", &["range"])));
+    sim.leave("guest", None);
+    let (begun, mut wakes) = (sim.now, 0);
+    while sim.state() == "PreparingRebalance" && wakes < 1_000 {
+        sim.now = sim.groups.deadline().unwrap().max(sim.now);
+        let mut effects = Effects::default();
+        sim.groups.wake(sim.now, &mut effects);
+        sim.apply(effects);
+        wakes += 1;
+    }
+    assert_eq!((sim.state().as_str(), sim.now - begun), ("Empty", Millis::from(SESSION)));
+    assert!((5..20).contains(&wakes), "{wakes}");
+}
