@@ -109,7 +109,9 @@ async fn garbage_never_panics() {
             for round in 0..8 {
                 let body: Vec<u8> = (0..round * 5)
                     .map(|_| {
-                        (seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17);
+                        seed ^= seed << 13;
+                        seed ^= seed >> 7;
+                        seed ^= seed << 17;
                         // Small bytes make lengths that fit, and so reach deeper.
                         if seed & 1 == 0 { (seed >> 32) as u8 % 3 } else { (seed >> 32) as u8 }
                     })
