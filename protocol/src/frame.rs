@@ -261,11 +261,4 @@ mod tests {
         assert_eq!(frame_len([0, 0, 1, 1], 256), Err(FrameError::TooLarge { size: 257, max: 256 }));
         assert_eq!(frame_len([0xff; 4], 256), Err(FrameError::Negative(-1)));
     }
-
-    #[test]
-    fn bytes_behind_the_body_are_refused() {
-        let frame = join(request_frame::<Heartbeat>(0, 1, None, &HeartbeatRequest::default()));
-        let longer = Bytes::from([&frame[..], &[0]].concat());
-        assert_eq!(read_request::<Heartbeat>(&longer), Err(Malformed { field: "", left: 1 }));
-    }
 }

@@ -161,7 +161,7 @@ impl Broker {
         let open =
             |topic: &TopicImage| self.topics.get_by_id(topic.id).map_or(0, |t| t.partitions().len() as i32);
         let mut wanted = Vec::new();
-        for topic in image.topics() {
+        for topic in image.topics().filter(|topic| open(topic) < topic.partitions) {
             let config = TopicConfig::of(&self.config, &topic.configs);
             wanted.extend((open(topic)..topic.partitions).map(|n| (topic.clone(), n, config.clone())));
         }
