@@ -1,8 +1,9 @@
-//! The command line: `braid [server.properties] [--override key=value]...`, as Kafka's start script has it.
+//! The command line: `braid [server.properties] [--override key=value]...`, as Kafka's start script has it,
+//! and the tools `braid dump` and `braid check`.
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 /// What stands above the options in `--help`.
 const ABOUT: &str = "\
@@ -28,10 +29,41 @@ log.retention.hours (__ stands for _ and ___ for -). An override is stronger tha
 environment is stronger than the file, and the file is stronger than the default.
 `braid --settings` lists every setting with its default and what it does.";
 
+/// What stands below the options in `braid dump --help`.
+const DUMP: &str = "\
+The name tells what a file is: .log, .index, .timeindex, .txnindex and .snapshot of a segment,
+leader-epoch-checkpoint and partition.metadata of a partition, meta.properties and the checkpoints of a data
+folder. The words are those of kafka-dump-log. A broker may be running: what it is writing may look torn.
+
+Exit code: 0 if nothing is wrong with the file; 1 if something is, and the last lines say where and what.
+
+Examples:
+  braid dump data/orders-0/00000000000000000000.log --records
+  braid dump data/recovery-point-offset-checkpoint";
+
+/// What stands below the options in `braid check --help`.
+const CHECK: &str = "\
+Reads every batch of every segment (CRC, offsets, each record) and compares with it the indexes, producer
+snapshots, leader epochs, topic ids and checkpoints. Changes nothing. Stop the broker first: a folder in use
+is refused. Several partitions are read at a time; a long check says on stderr how far it is.
+
+A line for each thing found names the file, the offset and the position: a `problem` is damage or loss;
+`harmless` is what a crash leaves and the next start mends, or what is only made again. The last line sums up.
+
+Exit code: 0 if there is no problem, 1 if there is one or the folder cannot be checked.
+
+Examples:
+  braid check /var/lib/braid
+  braid check /var/lib/braid/orders-0";
+
 /// What the command line says.
 #[derive(Debug, Parser)]
-#[command(name = "braid", version, about = ABOUT, after_help = MORE)]
+#[command(name = "braid", version, about = ABOUT, after_help = MORE, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    /// A tool to run instead of the broker.
+    #[command(subcommand)]
+    pub tool: Option<Tool>,
+
     /// A properties file with settings, such as Kafka's server.properties
     #[arg(value_name = "server.properties")]
     pub file: Option<PathBuf>,
@@ -43,6 +75,26 @@ pub struct Args {
     /// List every setting with its default and what it does
     #[arg(long)]
     pub settings: bool,
+}
+
+/// What braid can do besides being a broker.
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub enum Tool {
+    /// Show what is in a file of a data folder
+    #[command(after_help = DUMP)]
+    Dump {
+        /// A file of a partition or of a data folder
+        file: PathBuf,
+        /// Show every record, not only the batches
+        #[arg(long)]
+        records: bool,
+    },
+    /// Verify a data folder, or one partition's folder
+    #[command(after_help = CHECK)]
+    Check {
+        /// A folder of log.dirs, or the folder of a partition in it
+        dir: PathBuf,
+    },
 }
 
 /// Splits `key=value`; a value may contain `=` and may be empty.
@@ -80,8 +132,20 @@ mod tests {
             say(&["--override", "num.partitions"]).contains("KEY=VALUE, such as --override num.partitions=3")
         );
         assert!(say(&["--overide", "a=b"]).contains("--override"));
-        assert!(say(&["a", "b"]).contains("unexpected argument 'b'"));
+        assert!(say(&["a", "b"]).contains("'b'"));
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_tool_is_named_first_and_everything_else_is_the_broker() {
+        let tool = |words: &[&str]| parse(words).unwrap().tool;
+        let dump = |records| Some(Tool::Dump { file: "x.log".into(), records });
+        assert_eq!(tool(&["dump", "x.log"]), dump(false));
+        assert_eq!(tool(&["dump", "--records", "x.log"]), dump(true));
+        assert_eq!(tool(&["check", "data"]), Some(Tool::Check { dir: "data".into() }));
+        assert_eq!((tool(&["server.properties"]), tool(&["--settings"])), (None, None));
+        assert_eq!(parse(&["./dump"]).unwrap().file, Some("./dump".into()));
+        assert!(parse(&["dump"]).is_err() && parse(&["--override", "a=b", "check", "data"]).is_err());
     }
 
     #[test]
@@ -90,6 +154,6 @@ mod tests {
         for word in ["Examples:", "./data", "KAFKA_LOG_RETENTION_HOURS=1", "--settings", "/metrics"] {
             assert!(help.contains(word), "{word}");
         }
-        assert!(MORE.lines().all(|line| line.len() <= 110));
+        assert!([MORE, DUMP, CHECK].iter().all(|text| text.lines().all(|line| line.len() <= 110)));
     }
 }

@@ -2,11 +2,13 @@
 
 pub mod args; // the command line
 pub mod logging; // the log on stderr
+pub mod tools; // braid dump, braid check
 
 pub mod server; // accept, limit, shut down
 pub mod connection; // frames in, frames out, in order
 pub mod api; // the table of APIs; one file per API
 pub mod http; // /metrics and /healthz
+pub mod upkeep; // what is done unasked: checkpoints, retention
 pub mod broker; // the shared state and the verbs every door uses
 pub mod group; // the group coordinator, a value
 pub mod machine; // what drives such values: channel, timer, log
@@ -20,11 +22,11 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use braid_storage::RealDisk;
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::api::Meters;
 use crate::broker::{Broker, OpenError};
@@ -89,7 +91,7 @@ pub async fn run(config: BrokerConfig, shutdown: impl Future<Output = ()>) -> Re
         let state = HttpState { metrics: metrics.clone(), health: Arc::new(move || reporting.health()) };
         tasks.spawn(http::serve(page.socket, state, told(stopped.clone())));
     }
-    tasks.spawn(checkpoints(broker.clone(), stopped.clone()));
+    tasks.spawn(upkeep::run(broker.clone(), stopped.clone()));
     tasks.spawn(warm_up(broker.clone()));
     announce(&broker, &listeners, begin);
     let service = Arc::new(Service { meters: Meters::new(&metrics), broker: broker.clone() });
@@ -120,7 +122,7 @@ async fn open(config: BrokerConfig, metrics: &Arc<Metrics>) -> Result<Arc<Broker
 }
 
 fn announce(broker: &Broker, listeners: &[Bound], begin: Instant) {
-    let durability = broker.config.braid_durability;
+    let durability = broker.live().braid_durability;
     let at: Vec<String> = listeners.iter().map(|l| format!("{}://{}", l.name, l.address)).collect();
     let dir = broker.config.log_dirs.first().cloned().unwrap_or_default();
     info!(
@@ -136,23 +138,6 @@ fn announce(broker: &Broker, listeners: &[Bound], begin: Instant) {
 async fn told(mut stopped: watch::Receiver<bool>) {
     // An error means that the broker is gone already.
     let _ = stopped.wait_for(|stopped| *stopped).await;
-}
-
-/// Writes recovery points down now and then, so that a crash costs little reading.
-async fn checkpoints(broker: Arc<Broker>, stopped: watch::Receiver<bool>) {
-    let every = broker.config.log_flush_offset_checkpoint_interval_ms.max(1_000) as u64;
-    let stop = told(stopped);
-    tokio::pin!(stop);
-    loop {
-        tokio::select! {
-            () = &mut stop => return,
-            () = tokio::time::sleep(Duration::from_millis(every)) => {}
-        }
-        let writing = broker.clone();
-        if tokio::task::spawn_blocking(move || writing.checkpoint()).await.is_err() {
-            error!("the recovery points could not be written");
-        }
-    }
 }
 
 /// Loads the groups that were there before, so that their first question need not wait.

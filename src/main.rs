@@ -1,12 +1,13 @@
-//! The braid program: arguments, settings, log, and then the broker until a signal ends it.
+//! The braid program: arguments, settings, log, and then the broker until a signal ends it; or a tool.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
-use braid::args::Args;
+use braid::args::{Args, Tool};
 use braid::config::{self, Loaded};
 use braid::logging;
+use braid::tools::{self, Failure};
 use clap::Parser;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,11 +15,33 @@ use tracing::{error, info, warn};
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let done = if args.settings { print(&config::settings_text()) } else { start(&args) };
+    let done = match &args.tool {
+        Some(tool) => return run(tool),
+        None if args.settings => print(&config::settings_text()),
+        None => start(&args),
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("braid: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a tool; the exit code says whether what it looked at is sound.
+fn run(tool: &Tool) -> ExitCode {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let done = match tool {
+        Tool::Dump { file, records } => tools::dump::dump(file, *records, &mut out),
+        Tool::Check { dir } => tools::check::check(dir, &mut out),
+    };
+    match done.and_then(|sound| Ok(out.flush().map(|()| sound)?)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(Failure::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("braid: {failure}");
             ExitCode::FAILURE
         }
     }

@@ -86,7 +86,7 @@ async fn accept(service: Arc<Service>, bound: Bound, guests: Arc<Guests>, mut st
         };
         match accepted {
             Ok((stream, address)) => {
-                let guest = match guests.clone().admit(&service.broker.config, address.ip()) {
+                let guest = match guests.clone().admit(&service.broker.live(), address.ip()) {
                     Ok(guest) => guest,
                     Err(limit) => {
                         metrics.refused(limit);

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[&[&str]] = &[
     &["main", "lib"],
     &["args", "logging"],
-    &["server"],
+    &["server", "tools"],
     &["connection"],
-    &["api", "http"],
+    &["api", "http", "upkeep"],
     &["broker"],
     &["group"],
     &["machine"],

@@ -304,6 +304,7 @@ numbers! {
     i16: be_i16 put_i16,
     i32: be_i32 put_i32,
     i64: be_i64 put_i64,
+    u16: be_u16 put_u16,
 }
 
 impl Wire for bool {

@@ -76,7 +76,7 @@ fn new_topic(node: i32, wanted: CreatableTopic) -> Result<NewTopic, Refused> {
 }
 
 fn report(cx: &Context, name: String, topic: &TopicImage) -> CreatableTopicResult {
-    let configs = describe_topic(&cx.broker.config, &topic.configs, None).into_iter().map(|entry| {
+    let configs = describe_topic(&cx.broker.live(), &topic.configs, None).into_iter().map(|entry| {
         CreatableTopicConfigs {
             name: entry.name.to_owned(),
             value: entry.value,

@@ -12,10 +12,12 @@ use braid_protocol::api::describe_configs::{
 
 use super::{Context, Handled, Handler};
 use crate::broker::Refused;
-use crate::config::{ConfigEntry, ConfigSource, describe_broker, describe_topic};
+use crate::config::{ConfigEntry, ConfigSource, describe_all_brokers, describe_broker, describe_topic};
 
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
+/// Resource type: a topic.
+pub(super) const TOPIC: i8 = 2;
+/// Resource type: a broker, or with an empty name all of them.
+pub(super) const BROKER: i8 = 4;
 
 impl Handler for DescribeConfigs {
     async fn handle(cx: Context, request: DescribeConfigsRequest) -> Handled<DescribeConfigsResponse> {
@@ -44,7 +46,7 @@ impl Handler for DescribeConfigs {
 }
 
 fn entries(cx: &Context, resource: &DescribeConfigsResource) -> Result<Vec<ConfigEntry>, Refused> {
-    let (config, name) = (&cx.broker.config, resource.resource_name.as_str());
+    let (config, name) = (&*cx.broker.live(), resource.resource_name.as_str());
     let keys = resource.configuration_keys.as_deref();
     match resource.resource_type {
         TOPIC => {
@@ -54,8 +56,7 @@ fn entries(cx: &Context, resource: &DescribeConfigsResource) -> Result<Vec<Confi
             };
             Ok(describe_topic(config, &cx.image.topic(name).ok_or_else(unknown)?.configs, keys))
         }
-        // The empty name stands for what holds for all brokers and was set while they ran: nothing, so far.
-        BROKER if name.is_empty() => Ok(Vec::new()),
+        BROKER if name.is_empty() => Ok(describe_all_brokers(config, keys)),
         BROKER if name == config.node_id.to_string() => Ok(describe_broker(config, keys)),
         BROKER => {
             let why = format!(

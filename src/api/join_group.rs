@@ -17,6 +17,7 @@ impl Handler for JoinGroup {
             client_id: cx.client_id.to_string(),
             client_host: format!("/{}", cx.peer.address.ip().to_canonical()),
             new_member_id: format!("{prefix}-{}", uuid::Uuid::new_v4()),
+            topics: cx.broker.cluster.image(),
             request,
         };
         let joined = match cx.broker.groups().await {

@@ -1,5 +1,6 @@
 //! The group coordinator's start: its topic, what the topic holds, and the way back into it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -32,12 +33,7 @@ impl Broker {
 
     async fn start_groups(self: &Arc<Self>) -> Result<Coordinator, ErrorCode> {
         if self.topic(OFFSETS_TOPIC).is_none() {
-            let configs = [
-                ("cleanup.policy", "compact".to_owned()),
-                ("compression.type", "producer".to_owned()),
-                ("segment.bytes", self.config.offsets_topic_segment_bytes.to_string()),
-            ];
-            let configs = configs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+            let configs = topic_configs(&self.config);
             let (name, partitions) = (OFFSETS_TOPIC.to_owned(), self.config.offsets_topic_num_partitions);
             let new = NewTopic { name, partitions, replication_factor: 1, configs };
             match self.create_topic(new).await {
@@ -69,12 +65,25 @@ impl Broker {
     }
 }
 
+/// What Kafka sets on the topic too.
+pub(super) fn topic_configs(config: &BrokerConfig) -> BTreeMap<String, String> {
+    let configs = [
+        ("cleanup.policy", "compact".to_owned()),
+        ("compression.type", "producer".to_owned()),
+        ("segment.bytes", config.offsets_topic_segment_bytes.to_string()),
+    ];
+    configs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
 fn group_config(config: &BrokerConfig) -> GroupConfig {
     GroupConfig {
         initial_rebalance_delay_ms: i64::from(config.group_initial_rebalance_delay_ms),
         session_timeout_min_ms: config.group_min_session_timeout_ms,
         session_timeout_max_ms: config.group_max_session_timeout_ms,
         members_max: config.group_max_size.max(1) as usize,
+        consumer_session_timeout_ms: i64::from(config.group_consumer_session_timeout_ms),
+        consumer_heartbeat_interval_ms: config.group_consumer_heartbeat_interval_ms,
+        consumer_members_max: config.group_consumer_max_size.max(1) as usize,
         offset_metadata_max_bytes: config.offset_metadata_max_bytes.max(0) as usize,
         offsets_retention_ms: i64::from(config.offsets_retention_minutes) * 60_000,
         offsets_retention_check_interval_ms: config.offsets_retention_check_interval_ms,

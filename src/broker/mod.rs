@@ -1,8 +1,12 @@
 //! The broker's shared state, and the verbs that every door uses: append, read, wait, and changes of the
 //! cluster.
 
+mod adopt; // the folder of another broker becomes ours
+mod configs; // settings altered while the broker runs
+mod compaction; // one value of each key
 mod groups; // the group coordinator's start, and its journal
 mod report; // what metrics and health checks ask
+mod retention; // old segments go
 mod topics; // changes of the cluster
 
 use std::net::SocketAddr;
@@ -10,7 +14,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use braid_storage::Disk;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::cluster::Solo;
@@ -20,12 +24,15 @@ use crate::machine::Clock;
 use crate::metrics::{self, Metrics};
 use crate::topic::{LogDir, Topic, Topics};
 
+pub use configs::Alter;
+pub use report::Volume;
 pub use topics::{NewTopic, Refused, check_growth, check_topic_name};
 
 /// Everything that lives as long as the broker.
 pub struct Broker {
-    /// Its settings.
+    /// The settings it was started with. Those that can be altered while it runs are in [`Broker::live`].
     pub config: BrokerConfig,
+    live: RwLock<Arc<BrokerConfig>>,
     /// What time it is.
     pub clock: Clock,
     /// Its counters.
@@ -37,6 +44,8 @@ pub struct Broker {
     /// The bytes that all requests together may hold.
     pub request_memory: RequestMemory,
     dir: Arc<LogDir>,
+    disk: Arc<dyn Disk>,
+    cleaning: compaction::Cleaning,
     groups: OnceCell<Coordinator>,
     producer_ids: tokio::sync::Mutex<Range<i64>>,
 }
@@ -58,6 +67,11 @@ pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// The transaction coordinator's topic; reserved already.
 pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 
+/// Names of topics that belong to a broker itself and that no client ever sees.
+fn is_reserved(name: &str) -> bool {
+    matches!(name, "__cluster_metadata" | "__braid_metadata")
+}
+
 impl Broker {
     /// Opens the log folder, and every partition in it: afterwards the broker can serve.
     pub fn open(
@@ -68,27 +82,37 @@ impl Broker {
     ) -> Result<Arc<Broker>, OpenError> {
         let [path] = config.log_dirs.as_slice() else { return Err(OpenError::OneLogDir) };
         let now = clock.now();
-        let dir = Arc::new(LogDir::open(disk.clone(), path, config.num_recovery_threads_per_data_dir)?);
-        let cluster = Arc::new(Solo::open(disk, path, dir.cluster_id(), now)?);
+        let mut dir = LogDir::open(disk.clone(), path, config.num_recovery_threads_per_data_dir)?;
+        let found = || adopt::topics(&*disk, path, &config);
+        let cluster = Arc::new(Solo::open(disk.clone(), path, dir.cluster_id(), found, now)?);
         let image = cluster.image();
         dir.claim(&image.cluster_id, config.node_id).map_err(OpenError::Foreign)?;
+        let live = configs::altered(&config, &image);
         let broker = Broker {
             request_memory: RequestMemory::new(
                 config.queued_max_request_bytes,
                 config.socket_request_max_bytes,
             ),
             config,
+            live: RwLock::new(Arc::new(live)),
             clock,
             metrics,
             cluster,
             topics: Topics::default(),
-            dir,
+            dir: Arc::new(dir),
+            disk,
+            cleaning: compaction::Cleaning::default(),
             groups: OnceCell::new(),
             producer_ids: tokio::sync::Mutex::default(),
         };
         broker.open_partitions(&image, true)?;
         broker.dir.sweep(&image)?;
         Ok(Arc::new(broker))
+    }
+
+    /// The folder of its data.
+    pub fn dir(&self) -> &LogDir {
+        &self.dir
     }
 
     /// The topic of this name, if it is open here.

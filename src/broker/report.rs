@@ -6,7 +6,29 @@ use super::Broker;
 use crate::group::Stats;
 use crate::metrics::{Counts, PartitionStat, Scrape};
 
+/// How much room there is where the log folder is, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Volume {
+    /// All of it.
+    pub total: i64,
+    /// What this process may still use.
+    pub usable: i64,
+}
+
 impl Broker {
+    /// The path of the log folder, and the volume it is on, if that can be told.
+    pub async fn volume(&self) -> (String, Option<Volume>) {
+        let path = self.dir.path();
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let named = path.to_string_lossy().into_owned();
+        let measured = tokio::task::spawn_blocking(move || {
+            let stat = rustix::fs::statvfs(&path).ok()?;
+            let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(stat.f_frsize)).unwrap_or(i64::MAX);
+            Some(Volume { total: bytes(stat.f_blocks), usable: bytes(stat.f_bavail) })
+        });
+        (named, measured.await.unwrap_or_default())
+    }
+
     /// Whether the broker works; the error is for people.
     pub fn health(&self) -> Result<(), String> {
         match self.dir.failure() {

@@ -125,7 +125,7 @@ impl Broker {
 
     /// Changes the cluster: decide, write down, open what is new, show it. Runs to its end even if whoever
     /// asked hangs up half way.
-    async fn change<T: Send + 'static>(
+    pub(super) async fn change<T: Send + 'static>(
         self: &Arc<Self>,
         decide: impl FnOnce(&Image, &Broker) -> Result<(Vec<Change>, T), Refused> + Send + 'static,
     ) -> Result<(Arc<Image>, T), Refused> {
@@ -140,9 +140,10 @@ impl Broker {
                     "Disk error when trying to access log file on the disk.".into(),
                 )
             };
-            let next = turn.commit(changes, broker.clock.now()).await.map_err(storage)?;
+            let next = turn.commit(changes.clone(), broker.clock.now()).await.map_err(storage)?;
             let opening = broker.clone();
             let opened = tokio::task::spawn_blocking(move || {
+                opening.reconfigure(&next, &changes);
                 let result = opening.open_partitions(&next, false);
                 opening.close_deleted(&next);
                 (next, result)
@@ -160,20 +161,20 @@ impl Broker {
     pub(super) fn open_partitions(&self, image: &Image, at_start: bool) -> Result<(), braid_storage::Error> {
         let open =
             |topic: &TopicImage| self.topics.get_by_id(topic.id).map_or(0, |t| t.partitions().len() as i32);
-        let mut wanted = Vec::new();
+        let (mut wanted, broker) = (Vec::new(), self.live());
         for topic in image.topics().filter(|topic| open(topic) < topic.partitions) {
-            let config = TopicConfig::of(&self.config, &topic.configs);
+            let config = TopicConfig::of(&broker, &topic.configs);
             wanted.extend((open(topic)..topic.partitions).map(|n| (topic.clone(), n, config.clone())));
         }
         let begin = std::time::Instant::now();
-        let mut opened = self.dir.open_all(&wanted, &self.config, self.clock.now(), at_start)?.into_iter();
+        let mut opened = self.dir.open_all(&wanted, &broker, self.clock.now(), at_start)?.into_iter();
         for topic in image.topics() {
             let missing = (topic.partitions - open(topic)).max(0) as usize;
             let more: Vec<Arc<Partition>> = opened.by_ref().take(missing).collect();
             match self.topics.get_by_id(topic.id) {
                 Some(topic) => topic.grow(more),
                 None => {
-                    let config = TopicConfig::of(&self.config, &topic.configs);
+                    let config = TopicConfig::of(&broker, &topic.configs);
                     let metrics = self.metrics.topic(&topic.name);
                     self.topics.insert(Arc::new(Topic::new(topic, config, metrics, more)));
                 }

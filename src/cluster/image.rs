@@ -44,6 +44,20 @@ pub enum Change {
         /// Its id.
         id: String,
     },
+    /// A topic's configs were altered.
+    TopicConfigs {
+        /// Its id.
+        id: String,
+        /// All that is set on it from now on.
+        configs: BTreeMap<String, String>,
+    },
+    /// Configs of a broker were altered while it ran.
+    BrokerConfigs {
+        /// Its number; empty for what holds for all brokers.
+        broker: String,
+        /// All that is set on it from now on.
+        configs: BTreeMap<String, String>,
+    },
     /// Producer ids below `next` may have been handed out.
     ProducerIds {
         /// The first id that certainly was not.
@@ -60,6 +74,8 @@ impl Change {
             Change::TopicCreated { id, .. } => format!("topic/{id}"),
             Change::PartitionsCreated { id, .. } => format!("topic/{id}/partitions"),
             Change::TopicDeleted { id } => format!("topic/{id}/deleted"),
+            Change::TopicConfigs { id, .. } => format!("topic/{id}/configs"),
+            Change::BrokerConfigs { broker, .. } => format!("broker/{broker}/configs"),
             Change::ProducerIds { .. } => "producer-ids".to_owned(),
         }
     }
@@ -85,6 +101,7 @@ pub struct Image {
     pub cluster_id: String,
     topics: BTreeMap<Arc<str>, Arc<TopicImage>>,
     ids: BTreeMap<Uuid, Arc<str>>,
+    brokers: BTreeMap<String, BTreeMap<String, String>>,
     partitions: usize,
     next_producer_id: i64,
 }
@@ -109,6 +126,13 @@ impl Image {
                 let Some(name) = id.parse().ok().and_then(|id: Uuid| self.ids.remove(&id)) else { return };
                 let gone = self.topics.remove(&name);
                 self.partitions -= gone.map_or(0, |t| t.partitions as usize);
+            }
+            Change::TopicConfigs { id, configs } => {
+                let Some(topic) = id.parse().ok().and_then(|id| self.topic_by_id(id)) else { return };
+                self.put(TopicImage { configs: configs.clone(), ..TopicImage::clone(topic) });
+            }
+            Change::BrokerConfigs { broker, configs } => {
+                self.brokers.insert(broker.clone(), configs.clone());
             }
             Change::ProducerIds { next } => self.next_producer_id = self.next_producer_id.max(*next),
         }
@@ -143,6 +167,11 @@ impl Image {
     /// How many topics there are.
     pub fn topic_count(&self) -> usize {
         self.topics.len()
+    }
+
+    /// What was altered on a broker while it ran; the empty name stands for all brokers.
+    pub fn broker_configs(&self, broker: &str) -> BTreeMap<String, String> {
+        self.brokers.get(broker).cloned().unwrap_or_default()
     }
 
     /// The first producer id that was certainly never handed out.
@@ -198,6 +227,22 @@ mod tests {
     }
 
     #[test]
+    fn altered_configs_replace_those_before_and_keep_the_rest_of_the_topic() {
+        let configs = |value: &str| BTreeMap::from([("retention.ms".to_owned(), value.to_owned())]);
+        let id = Uuid([1; 16]).to_string();
+        let mut image = image(&[created("a", 1, 3)]);
+        image.apply(&Change::TopicConfigs { id: id.clone(), configs: configs("1") });
+        image.apply(&Change::PartitionsCreated { id: id.clone(), partitions: 5 });
+        assert_eq!(image.topic("a").map(|t| (t.partitions, t.configs.clone())), Some((5, configs("1"))));
+        image.apply(&Change::TopicConfigs { id, configs: BTreeMap::new() });
+        assert_eq!(image.topic("a").map(|t| t.configs.len()), Some(0));
+        for value in ["1", "2"] {
+            image.apply(&Change::BrokerConfigs { broker: String::new(), configs: configs(value) });
+        }
+        assert_eq!((image.broker_configs(""), image.broker_configs("1").len()), (configs("2"), 0));
+    }
+
+    #[test]
     fn producer_ids_never_go_back() {
         let image = image(&[Change::ProducerIds { next: 2000 }, Change::ProducerIds { next: 1000 }]);
         assert_eq!(image.next_producer_id(), 2000);
@@ -213,7 +258,10 @@ mod tests {
 
     #[test]
     fn a_change_survives_its_journey_through_json() {
-        for change in [created("t", 9, 4), Change::ProducerIds { next: 7 }] {
+        let configs = BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]);
+        let altered = Change::TopicConfigs { id: "x".into(), configs: configs.clone() };
+        let broker = Change::BrokerConfigs { broker: "1".into(), configs };
+        for change in [created("t", 9, 4), altered, broker, Change::ProducerIds { next: 7 }] {
             let text = serde_json::to_string(&change).unwrap();
             assert_eq!(serde_json::from_str::<Change>(&text).unwrap(), change, "{text}");
         }

@@ -29,12 +29,14 @@ pub struct Solo {
 impl Solo {
     /// Opens the metadata log in `dir`, or begins one, and replays it.
     ///
-    /// A new one is of the cluster given, or of a new one. The log is always recovered from its start: it is
-    /// small, and every record in it was synced.
+    /// A new one is of the cluster given, or of a new one, and begins with the changes that `found` brings: all
+    /// in one batch, so that a crash leaves all of them or none. The log is always recovered from its start: it
+    /// is small, and every record in it was synced.
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
         cluster_id: Option<&str>,
+        found: impl FnOnce() -> Result<Vec<Change>, Error>,
         now_ms: i64,
     ) -> Result<Solo, Error> {
         let path = dir.join(FOLDER);
@@ -46,9 +48,10 @@ impl Solo {
         }
         if image.cluster_id.is_empty() {
             let new = || braid_protocol::Uuid(*uuid::Uuid::new_v4().as_bytes()).to_string();
-            let first = Change::Formatted { cluster_id: cluster_id.map_or_else(new, str::to_owned) };
-            write(&mut log, std::slice::from_ref(&first), now_ms)?;
-            image.apply(&first);
+            let mut first = vec![Change::Formatted { cluster_id: cluster_id.map_or_else(new, str::to_owned) }];
+            first.extend(found()?);
+            write(&mut log, &first, now_ms)?;
+            first.iter().for_each(|change| image.apply(change));
         }
         Ok(Solo { log: Mutex::new(log), image: RwLock::new(Arc::new(image)), turn: Arc::default() })
     }
@@ -56,6 +59,11 @@ impl Solo {
     /// The cluster as it is now.
     pub fn image(&self) -> Arc<Image> {
         self.image.read().clone()
+    }
+
+    /// The offset after the last record of the metadata log. All of it is on stable storage.
+    pub fn end_offset(&self) -> i64 {
+        self.log.lock().end_offset()
     }
 
     /// Waits for the right to change the cluster: one at a time, so that what was decided still holds when it

@@ -66,10 +66,13 @@ delete_topic_enable: bool, Fixed("true"), Any, "Whether topics can be deleted.";
 message_max_bytes: i32, Live("1048588"), AtLeast(0),
     "The largest record batch, as compressed by the producer.";
 compression_type: CompressionType, Live("producer"), Any,
-    "The compression of stored batches; producer keeps what was sent.";
-compression_gzip_level: i32, Live("-1"), Between(-1, 9), "gzip's level, where the broker compresses.";
-compression_lz4_level: i32, Live("9"), Between(1, 17), "lz4's level, where the broker compresses.";
-compression_zstd_level: i32, Live("3"), Between(-131_072, 22), "zstd's level, where the broker compresses.";
+    "Stored, no effect in this version: batches are kept as the producer sent them.";
+compression_gzip_level: i32, Live("-1"), Between(-1, 9),
+    "Stored, no effect while batches are kept as the producer sent them.";
+compression_lz4_level: i32, Live("9"), Between(1, 17),
+    "Stored, no effect while batches are kept as the producer sent them.";
+compression_zstd_level: i32, Live("3"), Between(-131_072, 22),
+    "Stored, no effect while batches are kept as the producer sent them.";
 unclean_leader_election_enable: bool, Live("false"), Any,
     "No effect with one broker: there is nobody else to elect.";
 
@@ -98,6 +101,11 @@ log_retention_bytes: i64, Live("-1"), AtLeast(-1),
 log_retention_check_interval_ms: i64, Fixed("300000"), AtLeast(1), "How often old segments are looked for.";
 log_cleanup_policy: CleanupPolicy, Live("delete"), Any,
     "What becomes of old records: delete, compact, or both.";
+log_cleaner_enable: bool, Fixed("true"), Any, "Whether topics that should be compacted are.";
+log_cleaner_dedupe_buffer_size: i64, Fixed("134217728"), AtLeast(1048576),
+    "Memory for the keys of one round of compaction, 24 bytes each; a log with more keys takes several rounds.";
+log_cleaner_io_max_bytes_per_second: f64, Fixed("1.7976931348623157E308"), AtLeast(1),
+    "How fast compaction may read and write.";
 log_cleaner_backoff_ms: i64, Fixed("15000"), AtLeast(0),
     "How long compaction rests when there is nothing to compact.";
 log_cleaner_delete_retention_ms: i64, Live("86400000"), AtLeast(0),
@@ -117,7 +125,8 @@ log_flush_scheduler_interval_ms: i64, Fixed("9223372036854775807"), AtLeast(0),
 log_flush_offset_checkpoint_interval_ms: i32, Fixed("60000"), AtLeast(0),
     "How often recovery points are written down.";
 log_flush_start_offset_checkpoint_interval_ms: i32, Fixed("60000"), AtLeast(0),
-    "How often log start offsets are written down.";
+    "Accepted for Kafka's sake: start offsets are written down with the recovery points, and before \
+     DeleteRecords is answered.";
 log_segment_delete_delay_ms: i64, Live("60000"), AtLeast(0), "How long a deleted segment's file remains.";
 log_index_size_max_bytes: i32, Live("10485760"), AtLeast(4),
     "The largest offset index; a full one begins a new segment.";

@@ -59,6 +59,17 @@ pub fn describe_broker(config: &BrokerConfig, names: Option<&[String]>) -> Vec<C
     BROKER.iter().filter(wanted).map(|setting| config.entry(setting)).collect()
 }
 
+/// What was altered for all brokers while they ran: those settings with these names, or all.
+pub fn describe_all_brokers(config: &BrokerConfig, names: Option<&[String]>) -> Vec<ConfigEntry> {
+    let for_all = |mut entry: ConfigEntry| {
+        entry.synonyms.retain(|(_, _, source)| *source == ConfigSource::DynamicDefaultBroker);
+        let own = entry.synonyms.iter().find(|(name, ..)| name == entry.name)?;
+        (entry.value, entry.source) = (own.1.clone(), own.2);
+        Some(entry)
+    };
+    describe_broker(config, names).into_iter().filter_map(for_all).collect()
+}
+
 /// The settings of a topic with these overrides: those with these names, or all of them.
 pub fn describe_topic(
     config: &BrokerConfig,

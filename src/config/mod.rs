@@ -4,6 +4,7 @@
 //! Not done: settings of TLS, SASL, quotas and authorizers; the types `Class` and `Password` have no settings
 //! yet.
 
+mod alter; // AlterConfigs
 mod broker; // the broker's table
 mod describe; // DescribeConfigs
 mod listener; // NAME://host:port
@@ -14,8 +15,9 @@ mod source; // command line, environment, file, defaults
 mod topic; // the topic's table
 mod value; // texts to Rust types
 
+pub use alter::{Alteration, Configs, alter_broker, alter_topic};
 pub use broker::{BROKER, BrokerConfig};
-pub use describe::{ConfigEntry, ConfigSource, describe_broker, describe_topic};
+pub use describe::{ConfigEntry, ConfigSource, describe_all_brokers, describe_broker, describe_topic};
 pub use listener::{Listener, ProtocolMap, SecurityProtocol};
 pub use setting::{Scope, Setting};
 pub use source::{ConfigError, Given, Loaded, Origin, broker_setting, load};

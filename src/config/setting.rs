@@ -2,6 +2,9 @@
 
 use super::value::{ConfigType, Valid};
 
+/// The longest value, in bytes: what clients alter is kept in memory and in the metadata log.
+const VALUE_MAX: usize = 64 << 10;
+
 /// Where a setting's value comes from when nobody gives one, and whether it can change while the broker runs.
 #[derive(Clone, Copy, Debug)]
 pub enum Scope {
@@ -39,6 +42,9 @@ pub struct Setting {
 impl Setting {
     /// Checks a value; the error says what would be right, to follow "must be".
     pub fn check(&self, text: &str) -> Result<(), String> {
+        if text.len() > VALUE_MAX {
+            return Err(format!("at most {VALUE_MAX} bytes long"));
+        }
         let range = |wanted: String| match self.valid {
             Valid::Any => wanted,
             valid => format!("{wanted}, {}", valid.words()),

@@ -30,7 +30,7 @@ index_interval_bytes: i32, Like(&["log.index.interval.bytes"]), AtLeast(0),
 max_message_bytes: i32, Like(&["message.max.bytes"]), AtLeast(0),
     "The largest record batch, as compressed by the producer.";
 compression_type: CompressionType, Like(&["compression.type"]), Any,
-    "The compression of stored batches; producer keeps what was sent.";
+    "Stored, no effect in this version: batches are kept as the producer sent them.";
 message_timestamp_type: TimestampType, Like(&["log.message.timestamp.type"]), Any,
     "Whose clock stamps records: the producer's or the broker's.";
 message_timestamp_before_max_ms: i64, Like(&["log.message.timestamp.before.max.ms"]), AtLeast(0),
@@ -64,11 +64,11 @@ preallocate: bool, Like(&["log.preallocate"]), Any,
 unclean_leader_election_enable: bool, Like(&["unclean.leader.election.enable"]), Any,
     "Stored, no effect with one broker.";
 compression_gzip_level: i32, Like(&["compression.gzip.level"]), Between(-1, 9),
-    "gzip's level, where the broker compresses.";
+    "Stored, no effect while batches are kept as the producer sent them.";
 compression_lz4_level: i32, Like(&["compression.lz4.level"]), Between(1, 17),
-    "lz4's level, where the broker compresses.";
+    "Stored, no effect while batches are kept as the producer sent them.";
 compression_zstd_level: i32, Like(&["compression.zstd.level"]), Between(-131_072, 22),
-    "zstd's level, where the broker compresses.";
+    "Stored, no effect while batches are kept as the producer sent them.";
 leader_replication_throttled_replicas: Vec<String>, Own(""), Any, "Stored, no effect: nothing is replicated.";
 follower_replication_throttled_replicas: Vec<String>, Own(""), Any,
     "Stored, no effect: nothing is replicated.";

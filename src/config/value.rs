@@ -49,7 +49,10 @@ impl Valid {
         let number = || text.trim().parse::<i64>();
         match self {
             Self::Any => true,
-            Self::AtLeast(low) => number().is_ok_and(|n| n >= low),
+            Self::AtLeast(low) => match number() {
+                Ok(n) => n >= low,
+                Err(_) => text.trim().parse::<f64>().is_ok_and(|n| n >= low as f64),
+            },
             Self::Between(low, high) => number().is_ok_and(|n| (low..=high).contains(&n)),
             Self::Ratio => text.trim().parse::<f64>().is_ok_and(|n| (0.0..=1.0).contains(&n)),
             Self::Only(word) => text.trim() == word,

@@ -12,6 +12,7 @@ use braid_protocol::data::Data;
 use braid_protocol::data::consumer::ConsumerProtocolSubscription;
 use bytes::Bytes;
 
+use super::consumer::Consumers;
 use super::offsets::Offsets;
 use super::{GroupConfig, Groups, Reply};
 use crate::machine::{Effects, Millis, Ticket};
@@ -153,6 +154,8 @@ pub(super) struct Group {
     pub(super) offsets: Offsets,
     /// Whether the log holds a record of the group itself.
     pub(super) recorded: bool,
+    /// Set if it is, or was, a KIP-848 group; see [`Group::consumers`].
+    pub(super) consumers: Option<Box<Consumers>>,
     /// The entry in the index of deadlines.
     pub(super) due: Option<Millis>,
 }
@@ -161,7 +164,45 @@ pub(super) struct Group {
 impl Group {
     /// Whether nothing is known of it that is worth keeping.
     pub(super) fn is_idle(&self) -> bool {
-        !self.recorded && self.members.is_empty() && self.pending.is_empty() && self.offsets.is_empty()
+        !self.recorded
+            && self.consumers.is_none()
+            && self.members.is_empty()
+            && self.pending.is_empty()
+            && self.offsets.is_empty()
+    }
+
+    /// Whether it has no members, of whatever kind.
+    pub(super) fn has_nobody(&self) -> bool {
+        let consumers = self.consumers.as_ref().is_some_and(|c| !c.plan.is_deserted());
+        self.state == State::Empty && self.pending.is_empty() && !consumers
+    }
+
+    /// The KIP-848 group, if it is one. An empty one is a classic group as soon as a classic member comes.
+    pub(super) fn consumers(&self) -> Option<&Consumers> {
+        let here = self.members.is_empty() && self.pending.is_empty();
+        self.consumers.as_deref().filter(|c| here || !c.plan.is_deserted())
+    }
+
+    /// The same, to be changed.
+    pub(super) fn consumers_mut(&mut self) -> Option<&mut Consumers> {
+        let here = self.members.is_empty() && self.pending.is_empty();
+        self.consumers.as_deref_mut().filter(|c| here || !c.plan.is_deserted())
+    }
+
+    /// Answers everybody who waits: the group becomes a KIP-848 group, where they have to join again.
+    pub(super) fn release_all(&mut self, turn: &mut Turn<'_>) {
+        for (id, member) in &mut self.members {
+            match std::mem::take(&mut member.waits) {
+                Waits::Nothing => {}
+                Waits::Join(t) => turn.reply(t, super::join::refused(id, ErrorCode::REBALANCE_IN_PROGRESS)),
+                Waits::Sync(t) => turn.reply(t, super::sync::refused(ErrorCode::REBALANCE_IN_PROGRESS)),
+            }
+        }
+    }
+
+    /// A group that was a KIP-848 group a moment ago: nobody leads, and nobody knows yet.
+    fn must_gather(&self) -> bool {
+        self.state == State::Stable && self.leader.is_none() && !self.members.is_empty()
     }
 
     /// The member that a request speaks for, by the rules that all requests share.
@@ -372,12 +413,17 @@ impl Group {
                 self.members.values().any(|m| m.must_sync).then_some(self.sync_ends)
             }
         };
-        sessions.chain(self.pending.values().copied()).chain(phase).min()
+        let gathers = self.must_gather().then_some(Millis::MIN);
+        let consumers = self.consumers.as_ref().and_then(|c| c.deadline());
+        sessions.chain(self.pending.values().copied()).chain(phase).chain(gathers).chain(consumers).min()
     }
 
     /// Drops who was not heard of in time, and ends the phase that has lasted long enough.
     pub(super) fn wake(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now;
+        if let Some(consumers) = &mut self.consumers {
+            consumers.wake(turn);
+        }
         self.members.values_mut().filter(|m| m.expires.is_none()).for_each(|m| m.alive(now));
         let handed_out = self.pending.len();
         self.pending.retain(|_, until| *until > now);
@@ -395,7 +441,7 @@ impl Group {
         };
         if over {
             self.end_joining(turn);
-        } else if !gone.is_empty() || (preparing && self.pending.len() < handed_out) {
+        } else if !gone.is_empty() || self.must_gather() || (preparing && self.pending.len() < handed_out) {
             self.shrunk(turn);
         }
     }

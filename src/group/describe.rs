@@ -5,11 +5,26 @@ use braid_protocol::api::describe_groups::{DescribedGroup, DescribedGroupMember}
 use braid_protocol::api::list_groups::{ListGroupsRequest, ListedGroup};
 
 use super::classic::{Group, Member, State};
+use super::consumer::Phase;
 
 /// From this version an unknown group is an error, and no longer a dead group (KIP-1043).
 const GROUP_ID_NOT_FOUND: i16 = 6;
-/// Kafka's name for the groups in this folder.
-const GROUP_TYPE: &str = "classic";
+/// Kafka's names for the kinds of groups.
+const CLASSIC_TYPE: &str = "classic";
+const CONSUMER_TYPE: &str = "consumer";
+
+/// How many KIP-848 groups there are, by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConsumerStats {
+    /// Groups without members.
+    pub empty: usize,
+    /// Groups whose members shall soon own something else.
+    pub assigning: usize,
+    /// Groups whose members give up and get partitions.
+    pub reconciling: usize,
+    /// Groups at work.
+    pub stable: usize,
+}
 
 /// How many groups there are, by state, and how many offsets they have committed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +37,8 @@ pub struct Stats {
     pub completing_rebalance: usize,
     /// Groups at work.
     pub stable: usize,
+    /// KIP-848 groups.
+    pub consumer: ConsumerStats,
     /// Members of all groups.
     pub members: usize,
     /// Committed offsets.
@@ -33,10 +50,24 @@ pub struct Stats {
 impl Stats {
     /// All groups.
     pub fn groups(&self) -> usize {
-        self.empty + self.preparing_rebalance + self.completing_rebalance + self.stable
+        let ConsumerStats { empty, assigning, reconciling, stable } = self.consumer;
+        let consumer = empty + assigning + reconciling + stable;
+        self.empty + self.preparing_rebalance + self.completing_rebalance + self.stable + consumer
     }
 
     pub(super) fn count(&mut self, group: &Group) {
+        self.offsets += group.offsets.len();
+        if let Some(consumers) = group.consumers() {
+            let state = match consumers.phase() {
+                Phase::Empty => &mut self.consumer.empty,
+                Phase::Assigning => &mut self.consumer.assigning,
+                Phase::Reconciling => &mut self.consumer.reconciling,
+                Phase::Stable => &mut self.consumer.stable,
+            };
+            *state += 1;
+            self.members += consumers.member_count();
+            return;
+        }
         let state = match group.state {
             State::Empty => &mut self.empty,
             State::PreparingRebalance { .. } => &mut self.preparing_rebalance,
@@ -45,7 +76,6 @@ impl Stats {
         };
         *state += 1;
         self.members += group.members.len();
-        self.offsets += group.offsets.len();
     }
 }
 
@@ -55,6 +85,10 @@ impl std::ops::AddAssign for Stats {
         self.preparing_rebalance += other.preparing_rebalance;
         self.completing_rebalance += other.completing_rebalance;
         self.stable += other.stable;
+        self.consumer.empty += other.consumer.empty;
+        self.consumer.assigning += other.consumer.assigning;
+        self.consumer.reconciling += other.consumer.reconciling;
+        self.consumer.stable += other.consumer.stable;
         self.members += other.members;
         self.offsets += other.offsets;
         self.skipped_records += other.skipped_records;
@@ -88,24 +122,27 @@ impl Group {
         let lets = |filter: &[String], what: &str| {
             filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(what))
         };
-        let passes =
-            lets(&request.states_filter, self.state.name()) && lets(&request.types_filter, GROUP_TYPE);
-        passes.then(|| ListedGroup {
+        let (state, kind, protocol_type) = match self.consumers() {
+            Some(consumers) => (consumers.phase().name(), CONSUMER_TYPE, Some(CONSUMER_TYPE)),
+            None => (self.state.name(), CLASSIC_TYPE, self.protocol_type.as_deref()),
+        };
+        (lets(&request.states_filter, state) && lets(&request.types_filter, kind)).then(|| ListedGroup {
             group_id: group_id.to_owned(),
-            protocol_type: self.protocol_type.clone().unwrap_or_default(),
-            group_state: self.state.name().to_owned(),
-            group_type: GROUP_TYPE.to_owned(),
+            protocol_type: protocol_type.unwrap_or_default().to_owned(),
+            group_state: state.to_owned(),
+            group_type: kind.to_owned(),
         })
     }
 }
 
-/// What is said of a group that is not there.
-pub(super) fn nobody(group_id: String, version: i16) -> DescribedGroup {
+/// What is said of a group that is not there, or is of the other kind.
+pub(super) fn nobody(group_id: String, version: i16, is_there: bool) -> DescribedGroup {
+    let why = if is_there { "is not a classic group" } else { "not found" };
     let dead = DescribedGroup { group_id, group_state: "Dead".to_owned(), ..Default::default() };
     match version {
         ..GROUP_ID_NOT_FOUND => dead,
         _ => DescribedGroup {
-            error_message: Some(format!("Group {} not found.", dead.group_id)),
+            error_message: Some(format!("Group {} {why}.", dead.group_id)),
             error_code: ErrorCode::GROUP_ID_NOT_FOUND,
             ..dead
         },

@@ -6,6 +6,7 @@ use braid_protocol::data::offsets::{GroupMetadataValue, MemberMetadata};
 use bytes::Bytes;
 
 use super::Record;
+use super::consumer::Change;
 use super::classic::{Group, Member, State, Turn};
 use crate::machine::Millis;
 
@@ -108,11 +109,22 @@ impl Group {
         self.leader = leader;
         self.state_since = current_state_timestamp;
         self.recorded = true;
+        self.consumers = None;
     }
 
-    /// Forgets the group, but not the offsets, which have records of their own.
+    /// Takes one step of a KIP-848 group; the last one ends it.
+    pub(super) fn replay_consumers(&mut self, change: Change) {
+        let consumers = self.consumers.get_or_insert_default();
+        consumers.replay(change);
+        if consumers.plan.is_blank() {
+            self.consumers = None;
+        }
+    }
+
+    /// Forgets the group, but not what has records of its own: offsets, and the KIP-848 group it may be now.
     pub(super) fn bury(&mut self) {
-        *self = Group { offsets: std::mem::take(&mut self.offsets), due: self.due, ..Group::default() };
+        let (offsets, consumers) = (std::mem::take(&mut self.offsets), self.consumers.take());
+        *self = Group { offsets, consumers, due: self.due, ..Group::default() };
     }
 }
 

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use braid_protocol::ErrorCode;
+use braid_protocol::api::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
 use braid_protocol::api::describe_groups::DescribedGroup;
 use braid_protocol::api::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use braid_protocol::api::join_group::JoinGroupResponse;
 use braid_protocol::api::leave_group::{LeaveGroupRequest, LeaveGroupResponse};
 use braid_protocol::api::list_groups::{ListGroupsRequest, ListedGroup};
 use braid_protocol::api::offset_commit::OffsetCommitResponse;
+use braid_protocol::api::offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse};
 use braid_protocol::api::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchResponseGroup};
 use braid_protocol::api::sync_group::{SyncGroupRequest, SyncGroupResponse};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Commit, Groups, Input, Join, Record, Reply, Stats};
+use super::{Beat, Commit, ConsumerDescribed, Groups, Input, Join, Record, Reply, Stats};
+use crate::cluster::Image;
 use crate::machine::{Ask, Clock, Journal, drive};
 
 /// Questions that may wait for one driver; above it, askers wait.
@@ -92,6 +95,22 @@ impl Coordinator {
         reply!(self.ask(&id, Input::Heartbeat(request)), Heartbeat)
     }
 
+    /// ConsumerGroupHeartbeat.
+    pub async fn consumer_heartbeat(&self, beat: Beat) -> Result<ConsumerGroupHeartbeatResponse, ErrorCode> {
+        let id = beat.request.group_id.clone();
+        reply!(self.ask(&id, Input::ConsumerHeartbeat(beat)), ConsumerHeartbeat)
+    }
+
+    /// ConsumerGroupDescribe of one group; the cluster is asked for the names of topics.
+    pub async fn consumer_describe(
+        &self,
+        group_id: String,
+        topics: Arc<Image>,
+    ) -> Result<ConsumerDescribed, ErrorCode> {
+        let id = group_id.clone();
+        reply!(self.ask(&id, Input::ConsumerDescribe { group_id, topics }), ConsumerDescribe)
+    }
+
     /// LeaveGroup, with its members in the list.
     pub async fn leave(&self, request: LeaveGroupRequest) -> Result<LeaveGroupResponse, ErrorCode> {
         let id = request.group_id.clone();
@@ -123,6 +142,12 @@ impl Coordinator {
     pub async fn delete(&self, group_id: String) -> Result<ErrorCode, ErrorCode> {
         let id = group_id.clone();
         reply!(self.ask(&id, Input::Delete { group_id }), Done)
+    }
+
+    /// OffsetDelete.
+    pub async fn delete_offsets(&self, request: OffsetDeleteRequest) -> Result<OffsetDeleteResponse, ErrorCode> {
+        let id = request.group_id.clone();
+        reply!(self.ask(&id, Input::DeleteOffsets(request)), DeleteOffsets)
     }
 
     /// ListGroups: those of all partitions that the filters let through, sorted.

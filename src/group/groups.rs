@@ -4,17 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use braid_protocol::ErrorCode;
+use braid_protocol::api::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
 use braid_protocol::api::heartbeat::HeartbeatResponse;
 use braid_protocol::api::join_group::JoinGroupRequest;
 use braid_protocol::api::leave_group::LeaveGroupResponse;
 use bytes::Bytes;
 
-use super::classic::{Group, State, Turn};
-use super::{GroupConfig, Input, Join, Record, Reply, Stats, describe, join, leave, offsets, sync};
+use super::classic::{Group, Turn};
+use super::consumer::{self, Consumers};
+use super::{Beat, GroupConfig, Input, Join, TEXT_MAX, Record, Reply, Stats, describe, join, leave, offset_delete, offsets, sync};
 use crate::machine::{Effects, Machine, Millis, Ticket};
-
-/// Text in records has 16 bits for its length.
-const TEXT_MAX: usize = i16::MAX as usize;
 
 /// From this version a member of a group that is not there is told so.
 const COMMIT_NAMES_MISSING_GROUP: i16 = 9;
@@ -135,16 +134,64 @@ impl Groups {
         }
         let id = join.request.group_id.clone();
         self.groups.entry(id.clone()).or_default();
-        self.with(now, &id, out, |group, turn| group.join(turn, ticket, join));
+        self.with(now, &id, out, |group, turn| match group.consumers_mut() {
+            Some(consumers) if !consumers.plan.is_deserted() => {
+                let joined = consumers.join(turn, &join);
+                turn.reply(ticket, joined);
+            }
+            // a KIP-848 group that has nobody left is a classic one from now on
+            deserted => {
+                if let Some(consumers) = deserted {
+                    consumers.bury(turn);
+                }
+                group.join(turn, ticket, join);
+            }
+        });
+    }
+
+    /// A member of a KIP-848 group is heard. A group that is not there begins with it, and a classic one may
+    /// become one.
+    fn beat(
+        &mut self,
+        now: Millis,
+        beat: &Beat,
+        out: &mut Effects<Self>,
+    ) -> Result<ConsumerGroupHeartbeatResponse, consumer::Refused> {
+        beat.check(&self.config)?;
+        let id = beat.request.group_id.as_str();
+        let missing = |what: &str| (ErrorCode::GROUP_ID_NOT_FOUND, format!("Group {id} {what}."));
+        if self.groups.contains_key(id) {
+            let joins = beat.joins();
+            let heard = self.with(now, id, out, |group, turn| {
+                if let Some(consumers) = group.consumers_mut() {
+                    return consumers.beat(turn, beat, None);
+                }
+                if !joins {
+                    return Err(missing("is not a consumer group"));
+                }
+                group.upgrade(turn, beat)
+            });
+            return heard.unwrap_or_else(|| Err(missing("not found")));
+        }
+        if !beat.joins() {
+            return Err(missing("not found"));
+        }
+        if self.groups.len() >= self.config.groups_max {
+            let why = "There are too many groups.".to_owned();
+            return Err((ErrorCode::GROUP_MAX_SIZE_REACHED, why));
+        }
+        // the group begins to exist when its first record is replayed
+        let turn = &mut Turn { now, config: &self.config, group_id: id, out };
+        Consumers::default().beat(turn, beat, None)
     }
 
     fn commit(&mut self, now: Millis, request: &super::Commit, out: &mut Effects<Self>) -> Reply {
-        let (request, version) = (&request.request, request.version);
+        let (commit, request, version) = (request, &request.request, request.version);
         let id = request.group_id.as_str();
         if id.len() > TEXT_MAX {
             return offsets::answer_commit(request, |_, _| ErrorCode::INVALID_GROUP_ID).into();
         }
-        if let Some(response) = self.with(now, id, out, |group, turn| group.commit(turn, request)) {
+        if let Some(response) = self.with(now, id, out, |group, turn| group.commit(turn, commit)) {
             return response.into();
         }
         let refused = match request.generation_id_or_member_epoch {
@@ -157,7 +204,7 @@ impl Groups {
         }
         // the group begins to exist when its first offset is replayed
         let turn = &mut Turn { now, config: &self.config, group_id: id, out };
-        Group::default().commit(turn, request).into()
+        Group::default().commit(turn, commit).into()
     }
 
     fn leave(&mut self, now: Millis, request: super::LeaveGroupRequest, out: &mut Effects<Self>) -> Reply {
@@ -169,12 +216,17 @@ impl Groups {
             return leave::nobody_known(request).into();
         }
         let id = request.group_id.clone();
-        self.with(now, &id, out, |group, turn| group.leave(turn, request)).unwrap_or_default().into()
+        self.with(now, &id, out, |group, turn| match group.consumers_mut() {
+            Some(consumers) => consumers.leave_classic(turn, request),
+            None => group.leave(turn, request),
+        })
+        .unwrap_or_default()
+        .into()
     }
 
     fn delete(&mut self, now: Millis, id: &str, out: &mut Effects<Self>) -> ErrorCode {
         let deleted = self.with(now, id, out, |group, turn| {
-            if group.state != State::Empty || !group.pending.is_empty() {
+            if !group.has_nobody() {
                 return ErrorCode::NON_EMPTY_GROUP;
             }
             group.forget(turn, group.committed(|_, _| true));
@@ -208,7 +260,13 @@ impl Machine for Groups {
             Input::Join(join) => return self.join(now, ticket, join, out),
             Input::Sync(request) => {
                 let invalid = request.group_id.is_empty();
-                let known = self.with(now, &request.group_id, out, |g, turn| g.sync(turn, ticket, &request));
+                let known = self.with(now, &request.group_id, out, |g, turn| match g.consumers_mut() {
+                    Some(consumers) => {
+                        let synced = consumers.sync(turn, &request);
+                        turn.reply(ticket, synced);
+                    }
+                    None => g.sync(turn, ticket, &request),
+                });
                 match (known, invalid) {
                     (Some(()), _) => return,
                     (None, true) => sync::refused(ErrorCode::INVALID_GROUP_ID).into(),
@@ -220,9 +278,13 @@ impl Machine for Groups {
                     true => ErrorCode::INVALID_GROUP_ID,
                     false => ErrorCode::UNKNOWN_MEMBER_ID,
                 };
-                let known = self.with(now, &request.group_id, out, |g, turn| g.heartbeat(turn, &request));
+                let known = self.with(now, &request.group_id, out, |g, turn| match g.consumers_mut() {
+                    Some(consumers) => consumers.heartbeat(turn, &request),
+                    None => g.heartbeat(turn, &request),
+                });
                 known.unwrap_or(HeartbeatResponse { error_code: missing, ..Default::default() }).into()
             }
+            Input::ConsumerHeartbeat(beat) => self.beat(now, &beat, out).unwrap_or_else(consumer::refused).into(),
             Input::Leave(request) => self.leave(now, request, out),
             Input::Commit(commit) => self.commit(now, &commit, out),
             Input::Fetch(request) => match self.groups.get(&request.group_id) {
@@ -230,13 +292,25 @@ impl Machine for Groups {
                 None => offsets::fetch_nothing(request).into(),
             },
             Input::Describe { group_id, version } => match self.groups.get(&group_id) {
-                Some(group) => group.describe(group_id).into(),
-                None => describe::nobody(group_id, version).into(),
+                Some(group) if group.consumers().is_none() => group.describe(group_id).into(),
+                group => describe::nobody(group_id, version, group.is_some()).into(),
             },
+            Input::ConsumerDescribe { group_id, topics } => {
+                let group = self.groups.get(&group_id);
+                match group.and_then(Group::consumers) {
+                    Some(consumers) => consumers.describe(group_id, &topics).into(),
+                    None => consumer::nobody(group_id, group.is_some()).into(),
+                }
+            }
             Input::List(request) => {
                 Reply::List(self.groups.iter().filter_map(|(id, g)| g.listed(id, &request)).collect())
             }
             Input::Delete { group_id } => Reply::Done(self.delete(now, &group_id, out)),
+            Input::DeleteOffsets(request) => {
+                let id = request.group_id.clone();
+                let deleted = self.with(now, &id, out, |group, turn| group.delete_offsets(turn, request));
+                deleted.unwrap_or_else(|| offset_delete::refused(ErrorCode::GROUP_ID_NOT_FOUND)).into()
+            }
             Input::ForgetTopic { topic } => {
                 self.forget_topic(now, &topic, out);
                 Reply::Done(ErrorCode::NONE)
@@ -287,6 +361,10 @@ impl Machine for Groups {
                     Some(value) => entry.replay(value),
                     None => entry.bury(),
                 }
+                group
+            }
+            Record::Consumer { group, change } => {
+                self.groups.entry(group.clone()).or_default().replay_consumers(change);
                 group
             }
         };

@@ -4,15 +4,18 @@
 //! is known by its instance id (KIP-345): when it comes back without its member id it gets a new one, and
 //! whoever still uses the old one is fenced; in a stable group that costs no rebalance.
 
+use std::sync::Arc;
+
 use braid_protocol::ErrorCode;
 use braid_protocol::api::join_group::{JoinGroupRequest, JoinGroupResponse};
 use bytes::Bytes;
 
 use super::classic::{Group, Member, State, Turn, Waits};
+use crate::cluster::Image;
 use crate::machine::{Millis, Ticket};
 
 /// From this version a dynamic member must come with an id that it was given.
-const MEMBER_ID_REQUIRED: i16 = 4;
+pub(super) const MEMBER_ID_REQUIRED: i16 = 4;
 /// From this version a leader can be told to skip the assignment (KIP-814).
 const SKIP_ASSIGNMENT: i16 = 9;
 
@@ -29,6 +32,8 @@ pub struct Join {
     pub client_host: String,
     /// The id to give if the sender has none: `<instance or client id>-<uuid>`.
     pub new_member_id: String,
+    /// The cluster as it is now: a KIP-848 group that a classic member joins needs it.
+    pub topics: Arc<Image>,
 }
 
 impl Join {

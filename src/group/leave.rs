@@ -47,6 +47,6 @@ pub(super) fn nobody_known(request: LeaveGroupRequest) -> LeaveGroupResponse {
     LeaveGroupResponse { members: answers.collect(), ..Default::default() }
 }
 
-fn answered(one: MemberIdentity, error_code: ErrorCode) -> MemberResponse {
+pub(super) fn answered(one: MemberIdentity, error_code: ErrorCode) -> MemberResponse {
     MemberResponse { member_id: one.member_id, group_instance_id: one.group_instance_id, error_code }
 }

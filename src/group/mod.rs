@@ -2,41 +2,54 @@
 //!
 //! Every group lives in one partition of `__consumer_offsets`, chosen by a hash of its id. Each partition has
 //! one [`Groups`] machine and one task that drives it (see [`crate::machine`]); [`Coordinator`] finds the
-//! right one. The files: `groups` is the machine; `classic` one group; `join`, `sync`, `leave`, `offsets` and
-//! `describe` what can be asked of it; `durable` and `record` what the log keeps of it.
+//! right one. The files: `groups` is the machine; `classic` one group, `consumer` one of the new kind (KIP-848);
+//! `join`, `sync`, `leave`, `offsets` and `describe` what can be asked of it; `durable` and `record` what the
+//! log keeps of it.
 //!
-//! Not done: KIP-848 groups, transactional offsets, OffsetDelete.
+//! Not done: transactional offsets.
 
 mod classic;
+mod consumer;
 mod describe;
 mod durable;
 mod face;
 mod groups;
 mod join;
 mod leave;
+mod offset_delete;
 mod offsets;
 mod record;
 mod sync;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use braid_protocol::ErrorCode;
+use braid_protocol::api::consumer_group_describe::DescribedGroup as ConsumerDescribed;
+use braid_protocol::api::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
 use braid_protocol::api::describe_groups::DescribedGroup;
 use braid_protocol::api::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use braid_protocol::api::join_group::JoinGroupResponse;
 use braid_protocol::api::leave_group::{LeaveGroupRequest, LeaveGroupResponse};
 use braid_protocol::api::list_groups::{ListGroupsRequest, ListedGroup};
 use braid_protocol::api::offset_commit::{OffsetCommitRequest, OffsetCommitResponse};
+use braid_protocol::api::offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse};
 use braid_protocol::api::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchResponseGroup};
 use braid_protocol::api::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
-pub use describe::Stats;
+pub use consumer::Beat;
+pub use describe::{ConsumerStats, Stats};
 pub use face::{Coordinator, partition_of};
 pub use groups::Groups;
 pub use join::Join;
 pub use record::Record;
 
+use crate::cluster::Image;
 use crate::machine::Millis;
+
+/// Text in records has 16 bits for its length.
+const TEXT_MAX: usize = i16::MAX as usize;
 
 /// The rules for groups, each with the name of its setting.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +66,12 @@ pub struct GroupConfig {
     pub groups_max: usize,
     /// Bytes of protocol names, metadata and ids that one member may have the broker remember.
     pub member_max_bytes: usize,
+    /// `group.consumer.session.timeout.ms`
+    pub consumer_session_timeout_ms: Millis,
+    /// `group.consumer.heartbeat.interval.ms`
+    pub consumer_heartbeat_interval_ms: i32,
+    /// `group.consumer.max.size`: members of one KIP-848 group.
+    pub consumer_members_max: usize,
     /// `offset.metadata.max.bytes`
     pub offset_metadata_max_bytes: usize,
     /// `offsets.retention.minutes`, in milliseconds
@@ -72,6 +91,9 @@ impl Default for GroupConfig {
             groups_max: 10_000,
             // A consumer of a thousand topics with long names needs more than 64 KiB.
             member_max_bytes: 1 << 20,
+            consumer_session_timeout_ms: 45_000,
+            consumer_heartbeat_interval_ms: 5_000,
+            consumer_members_max: 1_000,
             offset_metadata_max_bytes: 4_096,
             offsets_retention_ms: 10_080 * 60_000,
             offsets_retention_check_interval_ms: 600_000,
@@ -97,6 +119,8 @@ pub enum Input {
     Sync(SyncGroupRequest),
     /// Heartbeat.
     Heartbeat(HeartbeatRequest),
+    /// ConsumerGroupHeartbeat.
+    ConsumerHeartbeat(Beat),
     /// LeaveGroup. Whoever serves versions below 3 puts their one member into the list.
     Leave(LeaveGroupRequest),
     /// OffsetCommit.
@@ -110,6 +134,13 @@ pub enum Input {
         /// The request's version: what a group that is not there is answered differs.
         version: i16,
     },
+    /// ConsumerGroupDescribe, for one group.
+    ConsumerDescribe {
+        /// The group.
+        group_id: String,
+        /// The cluster as it is now: it has the topics' names.
+        topics: Arc<Image>,
+    },
     /// ListGroups, for one partition's groups.
     List(ListGroupsRequest),
     /// DeleteGroups, for one group: NON_EMPTY_GROUP while it has members.
@@ -117,6 +148,8 @@ pub enum Input {
         /// The group.
         group_id: String,
     },
+    /// OffsetDelete.
+    DeleteOffsets(OffsetDeleteRequest),
     /// A topic was deleted: what was committed for it is forgotten.
     ForgetTopic {
         /// The topic's name.
@@ -154,12 +187,18 @@ replies! {
     Sync(SyncGroupResponse),
     /// To [`Input::Heartbeat`].
     Heartbeat(HeartbeatResponse),
+    /// To [`Input::ConsumerHeartbeat`].
+    ConsumerHeartbeat(ConsumerGroupHeartbeatResponse),
+    /// To [`Input::ConsumerDescribe`].
+    ConsumerDescribe(ConsumerDescribed),
     /// To [`Input::Leave`].
     Leave(LeaveGroupResponse),
     /// To [`Input::Commit`].
     Commit(OffsetCommitResponse),
     /// To [`Input::Fetch`].
     Fetch(OffsetFetchResponseGroup),
+    /// To [`Input::DeleteOffsets`].
+    DeleteOffsets(OffsetDeleteResponse),
     /// To [`Input::Describe`].
     Describe(DescribedGroup),
 }

@@ -15,7 +15,7 @@ use braid_protocol::api::offset_fetch::{
 };
 use braid_protocol::data::offsets::OffsetCommitValue;
 
-use super::Record;
+use super::{Commit, Record};
 use super::classic::{Group, State, Turn};
 use crate::machine::Millis;
 
@@ -85,9 +85,14 @@ impl Group {
     pub(super) fn commit(
         &mut self,
         turn: &mut Turn<'_>,
-        request: &OffsetCommitRequest,
+        commit: &Commit,
     ) -> OffsetCommitResponse {
-        if let Err(code) = self.check_commit(request) {
+        let (request, version) = (&commit.request, commit.version);
+        let checked = match self.consumers() {
+            Some(consumers) => consumers.check_commit(request, version),
+            None => self.check_commit(request),
+        };
+        if let Err(code) = checked {
             return answer_commit(request, |_, _| code);
         }
         if let Some(member) = self.members.get_mut(&request.member_id) {
@@ -101,6 +106,10 @@ impl Group {
             let metadata = p.committed_metadata.clone().unwrap_or_default();
             if metadata.len() > turn.config.offset_metadata_max_bytes {
                 return ErrorCode::OFFSET_METADATA_TOO_LARGE;
+            }
+            let (id, epoch) = (&request.member_id, request.generation_id_or_member_epoch);
+            if self.consumers().is_some_and(|c| !c.may_commit(id, epoch, topic, p.partition_index)) {
+                return ErrorCode::STALE_MEMBER_EPOCH;
             }
             let value = OffsetCommitValue {
                 offset: p.committed_offset,
@@ -140,6 +149,11 @@ impl Group {
 
     /// Says what was committed: for the partitions asked, or for all. What was never committed is at -1.
     pub(super) fn fetch(&self, request: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+        let checked = self.consumers().map_or(Ok(()), |c| c.check_fetch(&request));
+        if let Err(error_code) = checked {
+            let group_id = request.group_id;
+            return OffsetFetchResponseGroup { group_id, topics: Vec::new(), error_code };
+        }
         let at = |partition_index: i32, value: Option<&OffsetCommitValue>| OffsetFetchResponsePartitions {
             partition_index,
             committed_offset: value.map_or(-1, |v| v.offset),
@@ -194,6 +208,10 @@ impl Group {
         value: &OffsetCommitValue,
         subscribed: Option<&BTreeSet<String>>,
     ) -> Option<Millis> {
+        if self.consumers().is_some() {
+            let reads = subscribed.is_some_and(|topics| topics.contains(topic));
+            return (!reads).then_some(value.commit_timestamp);
+        }
         match (&self.protocol_type, &self.state, subscribed) {
             (None, _, _) => Some(value.commit_timestamp), // never had members
             (Some(_), State::Empty, _) => Some(value.commit_timestamp.max(self.state_since)),
@@ -204,6 +222,9 @@ impl Group {
 
     /// The topics that the consumers of this group read; `None` if that cannot be known.
     pub(super) fn subscribed_topics(&self) -> Option<BTreeSet<String>> {
+        if let Some(consumers) = self.consumers() {
+            return Some(consumers.plan.topics().into_iter().map(str::to_owned).collect());
+        }
         let protocol =
             self.protocol.as_deref().filter(|_| self.protocol_type.as_deref() == Some("consumer"))?;
         let topics: Option<Vec<_>> = self.members.values().map(|m| m.topics(protocol)).collect();
@@ -216,10 +237,14 @@ impl Group {
         let group = || turn.group_id.to_owned();
         let tombstone = |(topic, partition)| Record::Offset { group: group(), topic, partition, value: None };
         let mut records: Vec<Record> = offsets.into_iter().map(tombstone).collect();
-        if all && self.recorded && self.state == State::Empty && self.pending.is_empty() {
+        let buried = all && self.has_nobody();
+        if buried && self.recorded {
             records.push(Record::Group { group: group(), value: None });
         }
         turn.out.records.extend(records);
+        if let Some(consumers) = self.consumers.as_ref().filter(|_| buried) {
+            consumers.bury(turn);
+        }
     }
 
     /// All that was committed for partitions that `which` names.

@@ -8,6 +8,8 @@ use braid_protocol::data::offsets::{
 };
 use bytes::Bytes;
 
+use super::consumer::Change;
+
 const OFFSET_KEY: i16 = 1;
 const GROUP_KEY: i16 = 2;
 /// The last classic version: every tool that reads this topic knows it.
@@ -36,6 +38,13 @@ pub enum Record {
         /// Its members and what they were assigned.
         value: Option<GroupMetadataValue>,
     },
+    /// A step of a KIP-848 group.
+    Consumer {
+        /// Its id.
+        group: String,
+        /// What has changed.
+        change: Change,
+    },
 }
 
 impl Record {
@@ -55,11 +64,12 @@ impl Record {
                 let key = GroupMetadataKey { group: group.clone() };
                 (key.write(GROUP_KEY), value.as_ref().map(|v| v.write(VALUE)))
             }
+            Record::Consumer { group, change } => change.write(group),
         }
     }
 
-    /// Reads what [`Record::write`] or Kafka wrote. `Ok(None)` is a record of another kind (KIP-848 groups,
-    /// share groups), to be left alone.
+    /// Reads what [`Record::write`] or Kafka wrote. `Ok(None)` is a record of another kind (share groups),
+    /// to be left alone.
     pub fn read(key: &Bytes, value: Option<&Bytes>) -> Result<Option<Record>, Malformed> {
         let record = match Key::read(key)? {
             Key::Offset(OffsetCommitKey { group, topic, partition }) => {
@@ -70,7 +80,10 @@ impl Record {
                 let value = value.map(GroupMetadataValue::read).transpose()?.map(|(_, v)| v);
                 Record::Group { group, value }
             }
-            Key::Other(_) => return Ok(None),
+            other => match Change::read(other, value)? {
+                Some((group, change)) => Record::Consumer { group, change },
+                None => return Ok(None),
+            },
         };
         Ok(Some(record))
     }
@@ -142,8 +155,8 @@ mod tests {
 
     #[test]
     fn records_of_other_kinds_are_left_alone_and_broken_ones_refused() {
-        assert_eq!(Record::read(&Bytes::from_static(&[0, 3, 0, 1, b'g']), None), Ok(None));
-        assert_eq!(Record::read(&Bytes::from_static(&[0, 16, 9]), Some(&Bytes::new())), Ok(None));
+        assert_eq!(Record::read(&Bytes::from_static(&[0, 4, 0, 1, b'g']), None), Ok(None));
+        assert_eq!(Record::read(&Bytes::from_static(&[0, 17, 9]), Some(&Bytes::new())), Ok(None));
         assert!(Record::read(&Bytes::from_static(&[0]), None).is_err());
         let (key, value) = group(Vec::new()).write();
         let value = value.unwrap();

@@ -9,14 +9,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use braid_protocol::Uuid;
-use braid_storage::checkpoint::{self, MetaProperties, Offsets};
+use braid_storage::checkpoint::{self, MetaProperties};
 use braid_storage::dir::DirLock;
+use braid_storage::disk::Entry;
 use braid_storage::flush::{Dirty, Flusher};
 use braid_storage::{Disk, Error, Log, LogConfig, OpenMode, Rules, TimestampType};
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
 use super::partition::{Partition, Settings};
+use super::points::{Key, Points};
 use crate::cluster::{Image, TopicImage};
 use crate::config::{BrokerConfig, TopicConfig};
 
@@ -30,12 +32,11 @@ pub struct LogDir {
     disk: Arc<dyn Disk>,
     threads: usize,
     clean: bool,
-    recovery_points: Offsets,
     meta: Option<MetaProperties>,
     flusher: Arc<Flusher>,
-    /// Checkpoints are written by one at a time.
-    writing: Mutex<()>,
-    _lock: DirLock,
+    /// What the checkpoints on disk say. Held while they are written; taken before a partition's lock.
+    points: Mutex<Points>,
+    _lock: Option<DirLock>,
 }
 
 /// A partition to open: its topic, its number, its topic's config.
@@ -44,13 +45,9 @@ pub type Wanted = (Arc<TopicImage>, i32, TopicConfig);
 impl LogDir {
     /// Takes possession of the folder, and sees how it was left. `threads` open logs at the same time.
     pub fn open(disk: Arc<dyn Disk>, path: &Path, threads: i32) -> Result<LogDir, Error> {
-        let lock = DirLock::acquire(path)?;
+        let lock = disk.is_real().then(|| DirLock::acquire(path)).transpose()?;
         let clean = checkpoint::take_clean_mark(&*disk, path)?;
-        let points = checkpoint::read_offsets(&*disk, &path.join(checkpoint::RECOVERY_POINTS));
-        let recovery_points = points.unwrap_or_else(|error| {
-            warn!(%error, "without recovery points, all logs are read from their start");
-            None
-        });
+        let points = Mutex::new(Points::read(&*disk, path)?);
         let meta = MetaProperties::read(&*disk, path)?;
         let failed = {
             let path = path.to_owned();
@@ -59,17 +56,16 @@ impl LogDir {
                 error!(%error, "log folder {dir} failed; restart the broker once it is mended");
             }
         };
-        let flusher = Flusher::start(Some(path), failed)
+        let flusher = Flusher::start(disk.is_real().then_some(path), failed)
             .map_err(|source| Error::Io { path: path.to_owned(), source })?;
         Ok(LogDir {
             path: path.to_owned(),
             disk,
             threads: threads.max(1) as usize,
             clean,
-            recovery_points: recovery_points.unwrap_or_default(),
             meta,
             flusher: Arc::new(flusher),
-            writing: Mutex::new(()),
+            points,
             _lock: lock,
         })
     }
@@ -79,8 +75,18 @@ impl LogDir {
         self.meta.as_ref().map(|meta| meta.cluster_id.as_str())
     }
 
+    /// The id of the folder itself (KIP-858); none before it is claimed.
+    pub fn directory_id(&self) -> Option<Uuid> {
+        self.meta.as_ref().map(|meta| Uuid(*meta.directory_id.as_bytes()))
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Marks the folder as this broker's; the error says whose it is instead.
-    pub fn claim(&self, cluster_id: &str, node_id: i32) -> Result<(), String> {
+    pub fn claim(&mut self, cluster_id: &str, node_id: i32) -> Result<(), String> {
         match &self.meta {
             Some(meta) if meta.cluster_id != cluster_id => {
                 let theirs = &meta.cluster_id;
@@ -93,9 +99,25 @@ impl LogDir {
             None => {
                 let directory_id = uuid::Uuid::new_v4();
                 let meta = MetaProperties { cluster_id: cluster_id.to_owned(), node_id, directory_id };
-                meta.write(&*self.disk, &self.path).map_err(|e| e.to_string())
+                self.keep_folder().map_err(|e| e.to_string())?;
+                meta.write(&*self.disk, &self.path).map_err(|e| e.to_string())?;
+                self.meta = Some(meta);
+                Ok(())
             }
         }
+    }
+
+    /// Makes a folder that may just have been created survive a power cut, and those above it likewise.
+    fn keep_folder(&self) -> Result<(), Error> {
+        for above in self.path.ancestors().skip(1) {
+            let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+            match self.disk.sync_dir(above) {
+                // Whoever may not look into a folder did not create what is in it.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                synced => synced.map_err(|source| Error::Io { path: above.to_owned(), source })?,
+            }
+        }
+        Ok(())
     }
 
     /// Opens partitions, several at a time, in the order given. At the start of the broker they are recovered
@@ -107,7 +129,7 @@ impl LogDir {
         now_ms: i64,
         at_start: bool,
     ) -> Result<Vec<Arc<Partition>>, Error> {
-        if at_start && !self.clean && !self.recovery_points.is_empty() {
+        if at_start && !self.clean && !self.points.lock().is_empty() {
             info!(logs = wanted.len(), "the last shutdown was not clean: checking the logs");
         }
         let begin = Instant::now();
@@ -144,15 +166,30 @@ impl LogDir {
     ) -> Result<Arc<Partition>, Error> {
         let dir = self.path.join(folder(&topic.name, *index));
         self.identify(&dir, topic.id)?;
-        let key = (topic.name.to_string(), *index);
-        let recovery_point = self.recovery_points.get(&key).copied().unwrap_or(0);
+        let (recovery_point, start) = self.points_of(&dir, &(topic.name.to_string(), *index))?;
         let mode = match self.clean || !at_start {
             true => OpenMode::Clean,
             false => OpenMode::Recover { recovery_point },
         };
-        let log = Log::open(self.disk.clone(), &dir, log_config(config, broker), mode, 0, now_ms)?;
-        let settings = Settings { rules: rules(config), durability: config.braid_durability };
-        Ok(Arc::new(Partition::new(topic.name.clone(), *index, settings, self.flusher.clone(), log)))
+        let log = Log::open(self.disk.clone(), &dir, log_config(config, broker), mode, start, now_ms)?;
+        let (name, flusher) = (topic.name.clone(), self.flusher.clone());
+        Ok(Arc::new(Partition::new(name, *index, settings(config), flusher, log)))
+    }
+
+    /// The recovery point and the start of a log. One that begins must not inherit those of a deleted log of
+    /// the same name: it would seem to have lost what it never had.
+    fn points_of(&self, dir: &Path, key: &Key) -> Result<(i64, i64), Error> {
+        let is_log = |entry: &Entry| !entry.is_dir && entry.name.ends_with(".log");
+        let begins = match self.disk.list(dir) {
+            Ok(entries) => !entries.iter().any(is_log),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(source) => return Err(Error::Io { path: dir.to_owned(), source }),
+        };
+        let mut points = self.points.lock();
+        if begins && points.forget(key) {
+            points.write(&*self.disk, &self.path)?;
+        }
+        Ok(points.of(key))
     }
 
     /// Makes sure that the folder is this topic's: one that was left by another topic of the same name is put
@@ -190,7 +227,10 @@ impl LogDir {
             let (name, dir) = (entry.name.as_str(), self.path.join(&entry.name));
             if name.ends_with("-delete") {
                 self.disk.remove(&dir).map_err(at)?;
-            } else if is_log_folder(name) && !known.contains(name) && name != crate::cluster::FOLDER {
+            } else if partition_of_folder(name).is_some()
+                && !known.contains(name)
+                && name != crate::cluster::FOLDER
+            {
                 self.put_aside(&dir)?;
             }
         }
@@ -205,18 +245,44 @@ impl LogDir {
         }
     }
 
-    /// Writes down what recovery would otherwise have to find out.
+    /// Writes down what recovery would otherwise have to find out, and where the logs start.
     pub fn checkpoint(&self, partitions: &[Arc<Partition>]) -> Result<(), Error> {
-        let _one_at_a_time = self.writing.lock();
-        let mut points = Offsets::new();
+        let mut points = self.points.lock();
+        let (mut next, mut moved) = (Points::default(), Vec::with_capacity(partitions.len()));
         for partition in partitions {
-            // What is offline keeps the point it had.
-            let point = partition.with_log(|log| log.checkpoint().map(|()| log.synced_offset()));
-            if let Ok(point) = point {
-                points.insert((partition.topic().to_string(), partition.index()), point?);
+            let written = partition.with_log(|log| {
+                log.checkpoint()?;
+                Ok((log.synced_offset(), log.start_offset(), log.first_base_offset()))
+            });
+            match written {
+                Ok(written) => {
+                    let (recovery, start, first) = written?;
+                    next.set(partition.key(), recovery, start, first);
+                    moved.push((partition, recovery));
+                }
+                // What is offline keeps the points it had.
+                Err(_) => next.copy(&partition.key(), &points),
             }
         }
-        checkpoint::write_offsets(&*self.disk, &self.path.join(checkpoint::RECOVERY_POINTS), &points)
+        next.write(&*self.disk, &self.path)?;
+        *points = next;
+        for (partition, recovery) in moved {
+            // One that has gone offline since needs no news.
+            let _ = partition.with_log(|log| log.checkpointed(recovery));
+        }
+        Ok(())
+    }
+
+    /// Writes down where these logs start: records that were deleted must not come back after a crash.
+    pub fn save_starts(&self, partitions: &[Arc<Partition>]) -> Result<(), Error> {
+        let mut points = self.points.lock();
+        for partition in partitions {
+            let starts = partition.with_log(|log| (log.start_offset(), log.first_base_offset()));
+            if let Ok((start, first)) = starts {
+                points.set_start(partition.key(), start, first);
+            }
+        }
+        points.write_starts(&*self.disk, &self.path)
     }
 
     /// Syncs and closes all logs; if every one could be, leaves the mark of a clean shutdown.
@@ -250,19 +316,48 @@ fn folder(topic: &str, index: i32) -> String {
     format!("{topic}-{index}")
 }
 
-/// Is this the name of a partition's folder?
-fn is_log_folder(name: &str) -> bool {
-    name.rsplit_once('-').is_some_and(|(topic, index)| !topic.is_empty() && index.parse::<u32>().is_ok())
+/// The topic and the number of a partition, if this is the name of a partition's folder.
+pub fn partition_of_folder(name: &str) -> Option<(&str, i32)> {
+    let (topic, index) = name.rsplit_once('-')?;
+    let index = index.parse().ok().filter(|index| *index >= 0)?;
+    (!topic.is_empty()).then_some((topic, index))
+}
+
+/// Has an open partition go by another config of its topic.
+pub fn configure(partition: &Partition, topic: &TopicConfig, broker: &BrokerConfig) {
+    // What is offline goes by its config when it is opened again.
+    let _ = partition.configure(settings(topic), log_config(topic, broker));
+}
+
+fn settings(topic: &TopicConfig) -> Settings {
+    Settings {
+        rules: rules(topic),
+        durability: topic.braid_durability,
+        flush_messages: topic.flush_messages,
+        flush_ms: topic.flush_ms,
+    }
 }
 
 fn log_config(topic: &TopicConfig, broker: &BrokerConfig) -> LogConfig {
     LogConfig {
         segment_bytes: topic.segment_bytes.max(0) as u64,
         segment_ms: topic.segment_ms,
+        segment_jitter_ms: draw(topic.segment_jitter_ms.min(topic.segment_ms)),
+        delete: topic.cleanup_policy.delete,
+        retention_ms: topic.retention_ms,
+        retention_bytes: topic.retention_bytes,
+        file_delete_delay_ms: topic.file_delete_delay_ms,
         index_interval_bytes: topic.index_interval_bytes.max(0) as u32,
         index_max_bytes: topic.segment_index_bytes.max(0) as u32,
         producer_expiration_ms: i64::from(broker.producer_id_expiration_ms),
     }
+}
+
+/// A number from 0 to below `limit`, different each time.
+fn draw(limit: i64) -> i64 {
+    let (_, low) = uuid::Uuid::new_v4().as_u64_pair();
+    // A uuid's upper two bits there are fixed.
+    u64::try_from(limit).ok().and_then(|limit| (low & (u64::MAX >> 2)).checked_rem(limit)).unwrap_or(0) as i64
 }
 
 fn rules(topic: &TopicConfig) -> Rules {
@@ -284,15 +379,16 @@ fn rules(topic: &TopicConfig) -> Rules {
 
 #[cfg(test)]
 mod tests {
-    use super::is_log_folder;
+    use super::partition_of_folder;
 
     #[test]
     fn folders_of_partitions_are_told_from_others() {
-        for name in ["t-0", "with-dash-12", "__consumer_offsets-49"] {
-            assert!(is_log_folder(name), "{name}");
+        for (name, found) in [("t-0", ("t", 0)), ("with-dash-12", ("with-dash", 12)), ("__c-49", ("__c", 49))]
+        {
+            assert_eq!(partition_of_folder(name), Some(found));
         }
         for name in ["t", "-0", "t-", "t-x", "t-0.0123-delete", "t-0.0123-stray", "lost+found"] {
-            assert!(!is_log_folder(name), "{name}");
+            assert_eq!(partition_of_folder(name), None, "{name}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod dir;
 mod partition;
+mod points;
 mod wait;
 
 use std::collections::HashMap;
@@ -11,10 +12,10 @@ use braid_protocol::Uuid;
 use parking_lot::RwLock;
 
 use crate::cluster::TopicImage;
-use crate::config::TopicConfig;
+use crate::config::{BrokerConfig, TopicConfig};
 use crate::metrics::TopicMetrics;
 
-pub use dir::{LogDir, Wanted};
+pub use dir::{LogDir, Wanted, configure, partition_of_folder};
 pub use partition::{Fault, LEADER_EPOCH, Partition, Settings};
 pub use wait::Waiter;
 
@@ -24,10 +25,9 @@ pub struct Topic {
     pub name: Arc<str>,
     /// Its id.
     pub id: Uuid,
-    /// Its config: what was set on it, and the broker's for the rest.
-    pub config: TopicConfig,
     /// Its counters.
     pub metrics: Arc<TopicMetrics>,
+    config: RwLock<Arc<TopicConfig>>,
     partitions: RwLock<Arc<[Arc<Partition>]>>,
 }
 
@@ -40,7 +40,19 @@ impl Topic {
         open: Vec<Arc<Partition>>,
     ) -> Topic {
         let (name, id) = (image.name.clone(), image.id);
-        Topic { name, id, config, metrics, partitions: RwLock::new(open.into()) }
+        let (config, partitions) = (RwLock::new(Arc::new(config)), RwLock::new(open.into()));
+        Topic { name, id, metrics, config, partitions }
+    }
+
+    /// Its config as it is now: what was set on it, and the broker's for the rest.
+    pub fn config(&self) -> Arc<TopicConfig> {
+        self.config.read().clone()
+    }
+
+    /// Goes by another config, in all its partitions.
+    pub fn configure(&self, config: TopicConfig, broker: &BrokerConfig) {
+        self.partitions().iter().for_each(|partition| configure(partition, &config, broker));
+        *self.config.write() = Arc::new(config);
     }
 
     /// Its partitions, in the order of their numbers.

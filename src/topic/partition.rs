@@ -7,16 +7,19 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 use braid_protocol::ErrorCode;
 use braid_storage::flush::{Dirty, Flusher};
 use braid_storage::producers::ProducerError;
+use braid_storage::retain::Deleted;
 use braid_storage::{
-    AppendError, Appended, Checked, Error, Invalid, Log, ReadError, Refusal, Rules, Slice, SyncPoint,
-    validate,
+    AppendError, Appended, Checked, Error, Invalid, Log, LogConfig, ReadError, Refusal, Rules, Slice,
+    SyncPoint, validate,
 };
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use tokio::runtime::Handle;
 
 use super::wait::{Waiter, Waiters, Waiting};
 use crate::config::Durability;
@@ -82,6 +85,10 @@ pub struct Settings {
     pub rules: Rules,
     /// What an acknowledgement means.
     pub durability: Durability,
+    /// `flush.messages`: records that may lie unsynced under `written`.
+    pub flush_messages: i64,
+    /// `flush.ms`: how long a record may lie unsynced under `written`.
+    pub flush_ms: i64,
 }
 
 /// What was read, and the bounds it was read within.
@@ -99,12 +106,15 @@ pub struct Read {
 pub struct Partition {
     topic: Arc<str>,
     index: i32,
-    settings: Settings,
+    /// Replaced under the lock of `state` only: a promise of durability holds for whole appends.
+    settings: RwLock<Arc<Settings>>,
     flusher: Arc<Flusher>,
     state: Mutex<State>,
     /// The high watermark: the offset after the last record that anyone may see.
     watermark: AtomicI64,
     offline: AtomicBool,
+    /// Is there a timer that will ask for a sync?
+    sync_planned: AtomicBool,
     waiters: Waiters,
 }
 
@@ -130,8 +140,27 @@ impl Partition {
     ) -> Partition {
         let watermark = AtomicI64::new(log.end_offset());
         let state = Mutex::new(State { log, whole: true, appended: 0, syncing: 0, visible: 0 });
-        let (offline, waiters) = (AtomicBool::new(false), Waiters::default());
-        Partition { topic, index, settings, flusher, state, watermark, offline, waiters }
+        Partition {
+            topic,
+            index,
+            settings: RwLock::new(Arc::new(settings)),
+            flusher,
+            state,
+            watermark,
+            offline: AtomicBool::default(),
+            sync_planned: AtomicBool::default(),
+            waiters: Waiters::default(),
+        }
+    }
+
+    /// Goes by other settings from the next append on.
+    pub fn configure(&self, settings: Settings, log: LogConfig) -> Result<(), Fault> {
+        let mut state = self.lock()?;
+        state.log.set_config(log);
+        *self.settings.write() = Arc::new(settings);
+        // A timer may be set to the old time; it does no harm.
+        self.sync_planned.store(false, Ordering::Release);
+        Ok(())
     }
 
     /// The topic's name.
@@ -142,6 +171,11 @@ impl Partition {
     /// The partition's number.
     pub fn index(&self) -> i32 {
         self.index
+    }
+
+    /// Its name in checkpoints.
+    pub fn key(&self) -> (String, i32) {
+        (self.topic.to_string(), self.index)
     }
 
     /// The high watermark.
@@ -159,40 +193,69 @@ impl Partition {
         self.offline.load(Ordering::Acquire)
     }
 
-    /// Checks a batch as a client sent it. Takes no lock.
+    /// Checks a batch as a client sent it. Takes no lock that an append holds.
     pub fn check(&self, records: &Bytes, zstd_allowed: bool, now_ms: i64) -> Result<Checked, Fault> {
-        let rules = Rules { zstd_allowed, ..self.settings.rules.clone() };
+        let rules = Rules { zstd_allowed, ..self.settings.read().rules.clone() };
         validate(records, &rules, now_ms).map_err(Fault::Refused)
     }
 
     /// Appends a checked batch. When it returns, the batch is in the page cache; see [`Partition::reached`].
     pub fn append(self: &Arc<Self>, batch: &Checked, now_ms: i64) -> Result<Appended, Fault> {
-        let synced = self.settings.durability == Durability::Synced;
-        let (appended, watermark) = {
+        let (appended, visible, must_sync, flush_ms) = {
             let mut state = self.lock()?;
+            let settings = self.settings.read().clone();
+            let synced = settings.durability == Durability::Synced;
             state.whole = false;
             let result = state.log.append(batch, LEADER_EPOCH, now_ms);
             state.whole = true;
             let appended = result?;
             state.appended += appended.bytes as u64;
-            let watermark = (!synced).then(|| state.log.end_offset());
-            if let Some(offset) = watermark {
+            // What becomes visible is more than this batch, if the one before still waits to be synced.
+            let visible = (!synced).then(|| (state.log.end_offset(), state.appended - state.visible));
+            if let Some((offset, _)) = visible {
                 self.watermark.store(offset, Ordering::Release);
                 state.visible = state.appended;
             }
-            (appended, watermark)
+            let unsynced = state.log.end_offset() - state.log.synced_offset();
+            // As in Kafka, a full segment is synced whatever the durability.
+            let must_sync = synced || state.log.has_unsynced_segment() || unsynced >= settings.flush_messages;
+            (appended, visible, must_sync, settings.flush_ms)
         };
-        match watermark {
-            Some(offset) => self.waiters.moved(offset, appended.bytes),
-            // A disk that failed will never make it durable, and a duplicate may still wait for the first
-            // one.
-            None if self.flusher.submit(self.clone()).is_err() => {
-                self.go_offline();
-                return Err(Fault::Offline);
-            }
-            None => {}
+        if let Some((offset, bytes)) = visible {
+            self.waiters.moved(offset, usize::try_from(bytes).unwrap_or(usize::MAX));
+        }
+        // Also a duplicate: it may still wait for the first one.
+        if must_sync {
+            self.submit()?;
+        } else if flush_ms < i64::MAX {
+            self.submit_later(flush_ms);
         }
         Ok(appended)
+    }
+
+    /// Asks for a sync in so many milliseconds, unless there is one to come already.
+    fn submit_later(self: &Arc<Self>, ms: i64) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if self.sync_planned.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let partition = Arc::downgrade(self);
+        runtime.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(ms.unsigned_abs())).await;
+            if let Some(partition) = partition.upgrade() {
+                partition.sync_planned.store(false, Ordering::Release);
+                // A failure has taken the partition offline; whoever writes next is told.
+                let _ = partition.submit();
+            }
+        });
+    }
+
+    /// Asks for a sync of everything written so far. A disk that failed will never make it durable.
+    fn submit(self: &Arc<Self>) -> Result<(), Fault> {
+        self.flusher.submit(self.clone()).map_err(|_| {
+            self.go_offline();
+            Fault::Offline
+        })
     }
 
     /// Returns when the watermark is past `last_offset`: every record up to it is as durable as promised.
@@ -211,6 +274,62 @@ impl Partition {
             }
             waiter.woken().await;
         }
+    }
+
+    /// Returns when everything below `offset` is on stable storage, whatever an acknowledgement means.
+    async fn synced(self: &Arc<Self>, offset: i64) -> Result<(), Fault> {
+        let waiter = Waiter::new(0);
+        // The watermark may be there already; a sync that ends wakes us all the same.
+        let _place = self.waiters.add_offset(&waiter, offset);
+        while self.with_log(|log| log.synced_offset())? < offset {
+            self.submit()?;
+            waiter.woken().await;
+        }
+        Ok(())
+    }
+
+    /// Nothing below `offset`, which must not be beyond the high watermark, is served from now on. Returns
+    /// the first offset there is. The caller has it written down ([`super::LogDir::save_starts`]).
+    pub async fn delete_records(self: &Arc<Self>, offset: i64) -> Result<i64, Fault> {
+        let watermark = self.watermark();
+        if !(0..=watermark).contains(&offset) {
+            let start = self.start_offset()?;
+            return Err(Fault::Read(ReadError::OutOfRange { offset, start, end: watermark }));
+        }
+        // A log that lost its end to a power cut must not end before its start.
+        self.synced(offset).await?;
+        self.with_log(|log| {
+            log.advance_start(offset);
+            log.start_offset()
+        })
+    }
+
+    /// Deletes the segments that the topic's settings no longer keep, and forgets producers that were idle
+    /// for too long.
+    pub fn retain(self: &Arc<Self>, now_ms: i64) -> Result<Deleted, Fault> {
+        let deleted = {
+            let mut state = self.lock()?;
+            state.whole = false;
+            state.log.expire_producers(now_ms);
+            let result = state.log.retain(self.watermark(), now_ms);
+            state.whole = true;
+            result?
+        };
+        if deleted.segments() > 0 {
+            self.submit()?;
+        }
+        Ok(deleted)
+    }
+
+    /// Unlinks the files of deleted segments that are due. Returns when the next are.
+    pub fn unlink(&self, now_ms: i64) -> Result<Option<i64>, Fault> {
+        let (due, next) = {
+            let mut state = self.lock()?;
+            (state.log.take_due(now_ms), state.log.next_due())
+        };
+        // Takes its time, so without the lock.
+        due.run()?;
+        Ok(next)
     }
 
     /// Counts bytes that become visible here for the waiter.

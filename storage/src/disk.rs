@@ -30,6 +30,10 @@ pub trait Disk: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a folder survive a power cut.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Is it the operating system's? Then folders can be locked, and synced as a whole.
+    fn is_real(&self) -> bool {
+        false
+    }
 }
 
 /// One name in a folder.
@@ -107,6 +111,10 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         fs::File::open(dir)?.sync_all()
+    }
+
+    fn is_real(&self) -> bool {
+        true
     }
 }
 

@@ -46,6 +46,18 @@ impl Epochs {
         self.entries.len() != before
     }
 
+    /// Forgets epochs that ended at `start` or before: their batches were deleted. The one that goes on there
+    /// begins there now. True if that changes anything.
+    pub fn start_at(&mut self, start: i64) -> bool {
+        let gone = self.entries.partition_point(|(_, begin)| *begin <= start).saturating_sub(1);
+        self.entries.drain(..gone);
+        match self.entries.first_mut() {
+            Some((_, begin)) if *begin < start => *begin = start,
+            _ => return gone > 0,
+        }
+        true
+    }
+
     /// The file's text.
     pub fn to_text(&self) -> String {
         let mut text = format!("0\n{}\n", self.entries.len());
@@ -90,6 +102,20 @@ mod tests {
         assert_eq!(epochs.to_text(), "0\n2\n2 0\n5 10\n");
         assert!(epochs.truncate(10) && !epochs.truncate(1));
         assert_eq!(epochs.latest(), Some(2));
+    }
+
+    #[test]
+    fn epochs_follow_the_start_of_the_log() {
+        let mut epochs = Epochs::default();
+        assert!(!epochs.start_at(5));
+        assert!(epochs.assign(2, 0) && epochs.assign(5, 10) && epochs.assign(6, 20));
+        assert!(!epochs.start_at(0));
+        assert!(epochs.start_at(9));
+        assert_eq!(epochs.to_text(), "0\n3\n2 9\n5 10\n6 20\n");
+        assert!(epochs.start_at(10) && !epochs.start_at(10));
+        assert_eq!(epochs.to_text(), "0\n2\n5 10\n6 20\n");
+        assert!(epochs.start_at(30));
+        assert_eq!((epochs.to_text().as_str(), epochs.end_offset(6, 30)), ("0\n1\n6 30\n", Some((6, 30))));
     }
 
     #[test]

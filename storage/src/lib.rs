@@ -6,16 +6,20 @@
 //! - `disk`: the seam to the file system; `sim`: one in memory that can lose and refuse
 //! - `index`: offset and time index; `segment`: one `.log` file and its indexes
 //! - `producers`: idempotence and open transactions; `epochs`: where each leader epoch began
-//! - `log`: segments in order: append, roll, sync; `reader`: reading without the lock; `lookup`: finding by
-//!   time; `recover`: opening, also after a crash
+//! - `log`: segments in order: append, roll; `config`: its settings; `sync`: making it durable; `reader`:
+//!   reading without the lock; `lookup`: finding by time; `recover`: opening, also after a crash
+//! - `retain`: deleting old segments; `compact`: keeping the last value of each key; `swap`: putting
+//!   a cleaned segment in the place of some
 //! - `flush`: group commit; `checkpoint`: the small files of a data folder; `dir`: its lock
 //!
-//! Not done: retention, compaction, the aborted-transaction index.
+//! Not done: the aborted-transaction index.
 
 pub mod batch;
 pub mod builder;
 pub mod checkpoint;
 pub mod codec;
+pub mod compact;
+mod config;
 pub mod dir;
 pub mod disk;
 pub mod epochs;
@@ -28,15 +32,20 @@ pub mod producers;
 mod reader;
 pub mod record;
 mod recover;
+pub mod retain;
 mod segment;
 pub mod sim;
+mod swap;
+mod sync;
 pub mod validate;
 
 pub use batch::{Header, Invalid, Refusal, TimestampType};
 pub use builder::BatchBuilder;
 pub use codec::Codec;
+pub use compact::{CleanRules, Cleaned, Cleaner, Plan};
 pub use disk::{Disk, File, RealDisk};
 pub use error::{AppendError, Error, ReadError};
 pub use log::{Appended, Log, LogConfig, OpenMode, Reader, Slice, SyncPoint};
 pub use record::{Record, batches, records};
+pub use swap::{CleanedSegment, SealedSegment, Unlink};
 pub use validate::{Checked, Rules, validate};

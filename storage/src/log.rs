@@ -1,4 +1,5 @@
-//! One partition's log: segments in order; append, roll, sync. `reader.rs` reads, `lookup.rs` finds by time,
+//! One partition's log: segments in order; append and roll. `sync.rs` makes it durable, `reader.rs` reads,
+//! `lookup.rs` finds by time, `retain.rs` deletes old segments, `swap.rs` replaces compacted ones,
 //! `recover.rs` opens.
 //!
 //! One thread at a time appends (the partition's lock); readers take a snapshot under that lock and read
@@ -9,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::batch::{Header, TimestampType};
-use crate::checkpoint;
+pub use crate::config::LogConfig;
 use crate::disk::{Disk, File};
 use crate::epochs::Epochs;
 use crate::error::{AppendError, At, Error, ReadError};
@@ -17,37 +18,12 @@ pub use crate::flush::SyncPoint;
 use crate::producers::Producers;
 pub use crate::reader::{Reader, Slice};
 use crate::segment::{Place, Segment};
+use crate::swap::{Doomed, Swap};
+use crate::sync::Unsynced;
 use crate::validate::Checked;
 
 /// The name of the epochs' file in a partition's folder.
 pub(crate) const EPOCHS: &str = "leader-epoch-checkpoint";
-
-/// A topic's settings, as far as its logs care. Defaults are Kafka's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogConfig {
-    /// `segment.bytes`: the largest segment.
-    pub segment_bytes: u64,
-    /// `segment.ms`: the longest time that a segment is written to.
-    pub segment_ms: i64,
-    /// `index.interval.bytes`: bytes between index entries.
-    pub index_interval_bytes: u32,
-    /// `segment.index.bytes`: the largest index file.
-    pub index_max_bytes: u32,
-    /// `producer.id.expiration.ms`: how long an idle producer is remembered.
-    pub producer_expiration_ms: i64,
-}
-
-impl Default for LogConfig {
-    fn default() -> LogConfig {
-        LogConfig {
-            segment_bytes: 1 << 30,
-            segment_ms: 604_800_000,
-            index_interval_bytes: 4096,
-            index_max_bytes: 10 << 20,
-            producer_expiration_ms: 86_400_000,
-        }
-    }
-}
 
 /// How the log was left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,19 +83,15 @@ pub struct Log {
     /// When the active segment was made or opened.
     pub(crate) active_since_ms: i64,
     pub(crate) unsynced: Unsynced,
+    /// What the recovery point checkpoint on disk says: below it, recovery expects gaps and asks no
+    /// questions.
+    pub(crate) recovery_point: i64,
+    /// A swap that is decided and not done yet.
+    pub(crate) swap: Option<Swap>,
+    /// Files that have lost their names and are to be unlinked.
+    pub(crate) doomed: Vec<Doomed>,
     /// A failed write may have left bytes behind the end.
     pub(crate) torn: bool,
-}
-
-/// What the next sync must cover beside the active file.
-#[derive(Default)]
-pub(crate) struct Unsynced {
-    pub(crate) files: Vec<Arc<dyn File>>,
-    pub(crate) sealed: Vec<Arc<Segment>>,
-    /// New names in the partition's folder.
-    pub(crate) dir: bool,
-    /// The partition's folder is new itself.
-    pub(crate) parent: bool,
 }
 
 impl Log {
@@ -219,7 +191,7 @@ impl Log {
             _ => now_ms.saturating_sub(self.active_since_ms),
         };
         Ok(size.saturating_add(next.total_len() as u64) > self.config.segment_bytes.min(i32::MAX as u64)
-            || age > self.config.segment_ms
+            || age > self.config.segment_ms.saturating_sub(self.config.segment_jitter_ms)
             || index_full
             || next.last_offset() - base > i64::from(i32::MAX))
     }
@@ -257,9 +229,16 @@ impl Log {
     }
 
     /// Nothing below `offset` is served from now on (DeleteRecords, retention); segments stay. Never moves
-    /// back, nor beyond the end. The caller keeps it in the checkpoint.
+    /// back, nor beyond the end. The caller keeps it in the checkpoint; what is not synced below it must not
+    /// be lost by then, since a log that ends before its start cannot be opened.
     pub fn advance_start(&mut self, offset: i64) {
         self.start = offset.min(self.end.offset).max(self.start);
+        self.epochs_changed |= self.epochs.start_at(self.start);
+    }
+
+    /// The base offset of the oldest segment: the start offset, unless that was moved into the segment.
+    pub fn first_base_offset(&self) -> i64 {
+        self.segments.first().map_or(self.start, |segment| segment.base)
     }
 
     /// The offset that the next record gets.
@@ -305,7 +284,7 @@ impl Log {
     /// Where `read_committed` ends, given the high watermark: before the first transaction that is open, or
     /// whose end is not below the watermark.
     pub fn last_stable_offset(&mut self, high_watermark: i64) -> i64 {
-        self.producers.last_stable_offset(high_watermark)
+        self.producers.last_stable_offset(high_watermark).max(self.start)
     }
 
     /// Forgets producers that were idle for longer than the settings allow. To be called now and then.
@@ -346,79 +325,6 @@ impl Log {
         Ok(self.reader(offset, up_to)?.read(max_bytes, at_least_one)?)
     }
 
-    /// Is there anything that the next sync would make durable?
-    pub fn dirty(&self) -> bool {
-        self.end != self.synced || self.unsynced.dir || !self.unsynced.files.is_empty()
-    }
-
-    /// What has to be synced for everything written so far to be durable. It must be synced, and given to
-    /// [`Log::synced`]; if its sync fails, this log must not be written to again.
-    pub fn sync_point(&mut self) -> SyncPoint {
-        let Unsynced { mut files, sealed, dir, parent } = mem::take(&mut self.unsynced);
-        if self.end.position > 0 {
-            files.push(Arc::clone(&self.file));
-        }
-        SyncPoint { files, sealed, dir, parent, place: Arc::clone(&self.place), mark: self.end }
-    }
-
-    /// `point` was synced: moves the synced offset up to it.
-    pub fn synced(&mut self, point: SyncPoint) {
-        for sealed in &point.sealed {
-            sealed.release();
-        }
-        if point.mark.offset > self.synced.offset || point.mark.segment > self.synced.segment {
-            self.synced = point.mark;
-        }
-    }
-
-    /// Syncs here and now. For starts, stops and tests; a broker at work has a `Flusher`.
-    pub fn sync(&mut self) -> Result<(), Error> {
-        let point = self.sync_point();
-        point.sync().at(&self.place.dir)?;
-        self.synced(point);
-        Ok(())
-    }
-
-    /// Writes down what is new in the caches: index entries, producers, leader epochs. To be called before a
-    /// new recovery point is kept (recovery trusts the index below it), which makes recovery short. A few
-    /// small syncs.
-    pub fn checkpoint(&mut self) -> Result<(), Error> {
-        for file in self.active().save_indexes(false)? {
-            file.sync().at(&self.place.dir)?;
-            self.unsynced.dir = true;
-        }
-        self.save_snapshot()?;
-        self.save_epochs()
-    }
-
-    /// Writes everything down and syncs it, so that the folder can be opened with [`OpenMode::Clean`]. Costs
-    /// nothing if nothing was written since. The log may still be read, and even written to, if it is closed
-    /// again.
-    pub fn close(&mut self) -> Result<(), Error> {
-        self.finish()?;
-        if self.dirty() { self.sync() } else { Ok(()) }
-    }
-
-    /// [`Log::close`] without the sync, which has to follow ([`Log::dirty`], [`Log::sync_point`]): for many
-    /// logs that are synced together.
-    pub fn finish(&mut self) -> Result<(), Error> {
-        let mut files = self.active().save_indexes(true)?;
-        files.extend(self.save_snapshot()?);
-        if self.torn || !files.is_empty() {
-            self.trim()?;
-        }
-        self.unsynced.dir |= !files.is_empty();
-        self.unsynced.files.append(&mut files);
-        self.save_epochs()
-    }
-
-    /// Cuts off what a failed write left behind the end, and gives back reserved space.
-    fn trim(&mut self) -> Result<(), Error> {
-        self.file.set_len(self.end.position).at(&self.active().path("log"))?;
-        self.torn = false;
-        Ok(())
-    }
-
     /// Deletes the log: its folder gets a name that nothing takes for a log's, and is removed. Readers that
     /// are out finish.
     pub fn delete(&self) -> Result<(), Error> {
@@ -429,34 +335,6 @@ impl Log {
         let parent = dir.parent().unwrap_or(Path::new("."));
         disk.sync_dir(parent).at(parent)?;
         disk.remove(Path::new(&doomed)).at(Path::new(&doomed))
-    }
-
-    /// Writes the producers down as they are at the log's end, unless they are already. Two generations are
-    /// kept.
-    fn save_snapshot(&mut self) -> Result<Option<Arc<dyn File>>, Error> {
-        let offset = self.end.offset;
-        if self.snapshots.last() == Some(&offset) {
-            return Ok(None);
-        }
-        let disk = &*self.place.disk;
-        let path = self.place.path(offset, "snapshot");
-        let file = checkpoint::replace(disk, &path, &self.producers.snapshot())?;
-        self.snapshots.push(offset);
-        while self.snapshots.len() > 2 {
-            // One that cannot be removed does no harm.
-            let _ = disk.remove(&self.place.path(self.snapshots.remove(0), "snapshot"));
-        }
-        Ok(Some(file))
-    }
-
-    fn save_epochs(&mut self) -> Result<(), Error> {
-        if mem::take(&mut self.epochs_changed) {
-            let path = self.place.dir.join(EPOCHS);
-            let written = checkpoint::write(&*self.place.disk, &path, self.epochs.to_text().as_bytes());
-            self.epochs_changed = written.is_err();
-            return written;
-        }
-        Ok(())
     }
 }
 

@@ -90,6 +90,23 @@ impl BatchMeta {
     }
 }
 
+/// What is known of one producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerStat {
+    /// Its id.
+    pub producer_id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+    /// Sequence number of its last record; -1 if none is remembered.
+    pub last_sequence: i32,
+    /// Time of its last batch or marker, in ms since the epoch.
+    pub timestamp: i64,
+    /// Epoch of the coordinator that wrote its last marker; -1 for none.
+    pub coordinator_epoch: i32,
+    /// First offset of its open transaction.
+    pub txn_first_offset: Option<i64>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Producer {
     epoch: i16,
@@ -190,6 +207,18 @@ impl Producers {
         self.known.retain(|_, producer| {
             producer.txn_first_offset.is_some() || now_ms.saturating_sub(producer.seen_ms) < after_ms
         });
+    }
+
+    /// All that are known, in the order of their ids.
+    pub fn all(&self) -> impl Iterator<Item = ProducerStat> {
+        self.known.iter().map(|(id, producer)| ProducerStat {
+            producer_id: *id,
+            epoch: producer.epoch,
+            last_sequence: producer.recent.back().map_or(NO_SEQUENCE, |batch| batch.last_sequence),
+            timestamp: producer.timestamp,
+            coordinator_epoch: producer.coordinator_epoch,
+            txn_first_offset: producer.txn_first_offset,
+        })
     }
 
     /// How many producers are known.

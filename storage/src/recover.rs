@@ -15,9 +15,11 @@ use crate::disk::{Disk, Entry};
 use crate::epochs::Epochs;
 use crate::error::{At, Error};
 use crate::index::Indexes;
-use crate::log::{EPOCHS, Log, LogConfig, Mark, OpenMode, Unsynced};
+use crate::log::{EPOCHS, Log, LogConfig, Mark, OpenMode};
 use crate::producers::Producers;
 use crate::segment::{Place, Segment};
+use crate::swap;
+use crate::sync::Unsynced;
 
 /// Files that are leftovers whatever is in them.
 const LEFTOVERS: [&str; 3] = ["tmp", "deleted", "cleaned"];
@@ -30,12 +32,11 @@ pub(crate) fn open(
     log_start_offset: i64,
     now_ms: i64,
 ) -> Result<Log, Error> {
-    let entries = match disk.list(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        listed => listed.at(dir)?,
-    };
-
     let place = Arc::new(Place { disk, dir: dir.to_path_buf() });
+    let mut entries = list(&place)?;
+    if swap::settle(&place, &entries)? {
+        entries = list(&place)?;
+    }
     let found = Folder::sort(&place, entries)?;
     let is_new = found.logs.is_empty();
     let mut log = load(place, config, &found, log_start_offset, now_ms)?;
@@ -50,11 +51,21 @@ pub(crate) fn open(
         let why = "the log ends before its start";
         return Err(Error::Corrupt { path: log.active().path("log"), offset: end, why });
     }
-    log.start = log.start.max(log.segments.first().map_or(0, |segment| segment.base));
+    log.advance_start(log.first_base_offset());
     log.synced = log.end;
+    if let OpenMode::Recover { recovery_point } = how {
+        log.recovery_point = recovery_point;
+    }
     forget_from(&mut log, end)?;
     load_producers(&mut log, now_ms)?;
     Ok(log)
+}
+
+fn list(place: &Place) -> Result<Vec<Entry>, Error> {
+    match place.disk.list(&place.dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.at(&place.dir),
+    }
 }
 
 /// A partition's files by kind.
@@ -123,6 +134,9 @@ fn load(
         first_timestamp: None,
         active_since_ms: now_ms,
         unsynced: Unsynced::default(),
+        recovery_point: 0,
+        swap: None,
+        doomed: Vec::new(),
         torn: false,
     })
 }
@@ -253,7 +267,7 @@ fn cut(log: &mut Log, n: usize, position: u64) -> Result<(), Error> {
     let path = active.path("log");
     log.file = active.file().ok_or(io::Error::from(io::ErrorKind::NotFound)).at(&path)?;
     log.file.sync().at(&path)?;
-    log.place.disk.sync_dir(&log.place.dir).at(&log.place.dir)
+    log.place.sync_dir()
 }
 
 /// Makes what was walked durable, since a kill leaves good batches that were never synced, and saves the
@@ -272,7 +286,7 @@ fn settle(log: &mut Log, first: usize, unsynced: bool) -> Result<(), Error> {
     }
     if unsynced {
         log.file.sync().at(&log.active().path("log"))?;
-        log.place.disk.sync_dir(&log.place.dir).at(&log.place.dir)?;
+        log.place.sync_dir()?;
     }
     Ok(())
 }
@@ -287,7 +301,7 @@ fn forget_from(log: &mut Log, end: i64) -> Result<(), Error> {
         log.place.disk.remove(&path).at(&path)?;
     }
     // They must not come back when the log has grown beyond them.
-    if gone.is_empty() { Ok(()) } else { log.place.disk.sync_dir(&log.place.dir).at(&log.place.dir) }
+    if gone.is_empty() { Ok(()) } else { log.place.sync_dir() }
 }
 
 /// Producers from the newest snapshot that can be read, and the batches since.

@@ -7,7 +7,7 @@
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -29,6 +29,11 @@ impl Place {
     pub(crate) fn path(&self, offset: i64, suffix: &str) -> PathBuf {
         self.dir.join(format!("{offset:020}.{suffix}"))
     }
+
+    /// Makes the names in the folder survive a power cut.
+    pub(crate) fn sync_dir(&self) -> Result<(), Error> {
+        self.disk.sync_dir(&self.dir).at(&self.dir)
+    }
 }
 
 pub(crate) struct Segment {
@@ -38,6 +43,8 @@ pub(crate) struct Segment {
     size: AtomicU64,
     content: Mutex<Content>,
     indexes: Mutex<Option<Indexes>>,
+    /// Its files have lost their names, or are about to: what is needed of them is held.
+    retired: AtomicBool,
     /// Bytes between index entries, should they have to be made again.
     interval: u32,
 }
@@ -67,7 +74,8 @@ impl Segment {
     pub(crate) fn sealed(place: &Arc<Place>, base: i64, size: u64, interval: u32) -> Segment {
         let content = Mutex::new(Content::Sealed(None));
         let (place, size) = (Arc::clone(place), AtomicU64::new(size));
-        Segment { base, place, size, content, indexes: Mutex::new(None), interval }
+        let (indexes, retired) = (Mutex::new(None), AtomicBool::new(false));
+        Segment { base, place, size, content, indexes, retired, interval }
     }
 
     /// A segment that is written to: an existing one, or else a new one.
@@ -130,7 +138,38 @@ impl Segment {
 
     /// Closes the file of a segment that will not be written to again and is synced.
     pub(crate) fn release(&self) {
-        *self.content.lock() = Content::Sealed(None);
+        if !self.is_retired() {
+            *self.content.lock() = Content::Sealed(None);
+        }
+    }
+
+    /// Holds on to the contents, so that readers who have the segment go on when its files lose their names:
+    /// from now on it asks nothing of them. Called under the partition's lock.
+    pub(crate) fn retire(&self) -> Result<(), Error> {
+        let _indexes = self.indexes.lock();
+        if let Content::Sealed(slot) = &mut *self.content.lock() {
+            self.map(slot)?;
+        }
+        self.retired.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    /// All of a sealed segment.
+    fn map<'a>(&self, slot: &'a mut Option<Bytes>) -> Result<&'a Bytes, Error> {
+        match slot {
+            Some(whole) => Ok(whole),
+            None => {
+                let (path, size) = (self.path("log"), self.size());
+                let file = self.place.disk.open(&path, false, size).at(&path)?;
+                let whole =
+                    usize::try_from(size).map_err(io::Error::other).and_then(|size| file.read(0, size));
+                Ok(slot.insert(whole.at(&path)?))
+            }
+        }
     }
 
     pub(crate) fn read(&self, at: u64, len: usize) -> Result<Bytes, Error> {
@@ -138,14 +177,7 @@ impl Segment {
         let mut content = self.content.lock();
         let whole = match &mut *content {
             Content::Open(file) => return file.read(at, len).at(&path()),
-            Content::Sealed(Some(whole)) => whole,
-            Content::Sealed(slot) => {
-                let size = self.size();
-                let file = self.place.disk.open(&path(), false, size).at(&path())?;
-                let whole =
-                    usize::try_from(size).map_err(io::Error::other).and_then(|size| file.read(0, size));
-                slot.insert(whole.at(&path())?)
-            }
+            Content::Sealed(slot) => self.map(slot)?,
         };
         let end =
             usize::try_from(at).ok().and_then(|at| at.checked_add(len)).filter(|end| *end <= whole.len());
@@ -219,6 +251,11 @@ impl Segment {
         Ok(ask(indexes))
     }
 
+    /// The largest timestamp in it; none if it is empty or its records have none.
+    pub(crate) fn largest_timestamp(&self) -> Result<Option<i64>, Error> {
+        self.with_indexes(|indexes| indexes.max().map(|(timestamp, _)| timestamp))
+    }
+
     /// Puts indexes in place that were made while recovering.
     pub(crate) fn set_indexes(&self, indexes: Indexes) {
         *self.indexes.lock() = Some(indexes);
@@ -238,11 +275,16 @@ impl Segment {
         tracing::warn!(path = %self.path("index").display(), "the index lies and is made anew");
         let mut slot = self.indexes.lock();
         let made = slot.insert(self.make_indexes()?);
-        self.write_indexes(made, true)?;
+        if !self.is_retired() {
+            self.write_indexes(made, true)?;
+        }
         Ok(ask(made))
     }
 
     fn load_indexes(&self) -> Option<Indexes> {
+        if self.is_retired() {
+            return None;
+        }
         let load = |suffix| {
             let file = self.place.disk.open(&self.path(suffix), false, 0).ok()?;
             file.read(0, usize::try_from(file.len()).ok()?).ok()

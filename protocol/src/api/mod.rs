@@ -17,6 +17,8 @@ pub mod describe_topic_partitions;
 pub mod metadata;
 
 // Producers and groups.
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
 pub mod describe_groups;
 pub mod find_coordinator;
 pub mod heartbeat;
@@ -29,7 +31,23 @@ pub mod offset_fetch;
 pub mod sync_group;
 
 // Administration.
+pub mod alter_configs;
+pub mod alter_partition_reassignments;
+pub mod create_acls;
 pub mod create_partitions;
 pub mod create_topics;
+pub mod delete_acls;
+pub mod delete_groups;
+pub mod delete_records;
 pub mod delete_topics;
+pub mod describe_acls;
 pub mod describe_configs;
+pub mod describe_log_dirs;
+pub mod describe_producers;
+pub mod describe_quorum;
+pub mod elect_leaders;
+pub mod incremental_alter_configs;
+pub mod list_config_resources;
+pub mod list_partition_reassignments;
+pub mod offset_delete;
+pub mod update_features;

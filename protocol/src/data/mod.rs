@@ -1,6 +1,7 @@
 //! What Kafka keeps inside records and opaque bytes: a version, and then a message in that version.
 
 pub mod consumer;
+pub mod consumer_group;
 pub mod offsets;
 
 use std::ops::RangeInclusive;

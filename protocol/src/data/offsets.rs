@@ -2,10 +2,16 @@
 //!
 //! The version of the key says what the record is: 0 and 1 an offset, 2 a group. A record without a value
 //! takes the entry away. Flexible from value v4 on.
-//! Not done: the records of KIP-848 groups (keys 3 to 8 and 16), share groups and streams groups.
+//! The records of KIP-848 groups (keys 3 to 8 and 16) are in [`crate::data::consumer_group`].
+//! Not done: the records of share groups and streams groups.
 
 use bytes::Bytes;
 
+use crate::data::consumer_group::{
+    ConsumerGroupCurrentMemberAssignmentKey, ConsumerGroupMemberMetadataKey, ConsumerGroupMetadataKey,
+    ConsumerGroupRegularExpressionKey, ConsumerGroupTargetAssignmentMemberKey,
+    ConsumerGroupTargetAssignmentMetadataKey,
+};
 use crate::data::{Data, data, split};
 use crate::message::message;
 use crate::uuid::Uuid;
@@ -25,6 +31,18 @@ pub enum Key {
     Offset(OffsetCommitKey),
     /// A classic group.
     Group(GroupMetadataKey),
+    /// A KIP-848 group: its epoch.
+    Consumers(ConsumerGroupMetadataKey),
+    /// What one of its members wants.
+    ConsumerMember(ConsumerGroupMemberMetadataKey),
+    /// The epoch of its target assignment.
+    ConsumerTarget(ConsumerGroupTargetAssignmentMetadataKey),
+    /// What one of its members shall own.
+    ConsumerTargetMember(ConsumerGroupTargetAssignmentMemberKey),
+    /// What one of its members owns.
+    ConsumerCurrent(ConsumerGroupCurrentMemberAssignmentKey),
+    /// What one of its regular expressions stands for.
+    ConsumerRegex(ConsumerGroupRegularExpressionKey),
     /// Something else, to be left alone.
     Other(
         /// The version of the key.
@@ -39,6 +57,13 @@ impl Key {
         match number {
             0..=1 => OffsetCommitKey::read_body(number, &rest).map(Key::Offset),
             2 => GroupMetadataKey::read_body(number, &rest).map(Key::Group),
+            3 => ConsumerGroupMetadataKey::read_body(number, &rest).map(Key::Consumers),
+            5 => ConsumerGroupMemberMetadataKey::read_body(number, &rest).map(Key::ConsumerMember),
+            6 => ConsumerGroupTargetAssignmentMetadataKey::read_body(number, &rest).map(Key::ConsumerTarget),
+            7 => ConsumerGroupTargetAssignmentMemberKey::read_body(number, &rest)
+                .map(Key::ConsumerTargetMember),
+            8 => ConsumerGroupCurrentMemberAssignmentKey::read_body(number, &rest).map(Key::ConsumerCurrent),
+            16 => ConsumerGroupRegularExpressionKey::read_body(number, &rest).map(Key::ConsumerRegex),
             _ => Ok(Key::Other(number)),
         }
     }
@@ -162,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_is_newer_or_nothing_is_told_apart() {
-        assert_eq!(Key::read(&hex("0003 0001 67")), Ok(Key::Other(3)));
+        assert_eq!(Key::read(&hex("0004 0001 67")), Ok(Key::Other(4)));
         assert_eq!(Key::read(&hex("ffff")), Ok(Key::Other(-1)));
         assert!(Key::read(&hex("00")).is_err());
         assert!(Key::read(&hex("0001 0001 67")).is_err());

@@ -165,29 +165,52 @@ macro_rules! apis {
 }
 
 apis! {
+    alter_configs::AlterConfigs AlterConfigsRequest AlterConfigsResponse
+    alter_partition_reassignments::AlterPartitionReassignments
+        AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse
     api_versions::ApiVersions ApiVersionsRequest ApiVersionsResponse
+    create_acls::CreateAcls CreateAclsRequest CreateAclsResponse
+    consumer_group_describe::ConsumerGroupDescribe
+        ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse
+    consumer_group_heartbeat::ConsumerGroupHeartbeat
+        ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse
     create_partitions::CreatePartitions CreatePartitionsRequest CreatePartitionsResponse
     create_topics::CreateTopics CreateTopicsRequest CreateTopicsResponse
+    delete_acls::DeleteAcls DeleteAclsRequest DeleteAclsResponse
+    delete_groups::DeleteGroups DeleteGroupsRequest DeleteGroupsResponse
+    delete_records::DeleteRecords DeleteRecordsRequest DeleteRecordsResponse
     delete_topics::DeleteTopics DeleteTopicsRequest DeleteTopicsResponse
+    describe_acls::DescribeAcls DescribeAclsRequest DescribeAclsResponse
     describe_cluster::DescribeCluster DescribeClusterRequest DescribeClusterResponse
     describe_configs::DescribeConfigs DescribeConfigsRequest DescribeConfigsResponse
     describe_groups::DescribeGroups DescribeGroupsRequest DescribeGroupsResponse
+    describe_log_dirs::DescribeLogDirs DescribeLogDirsRequest DescribeLogDirsResponse
+    describe_producers::DescribeProducers DescribeProducersRequest DescribeProducersResponse
+    describe_quorum::DescribeQuorum DescribeQuorumRequest DescribeQuorumResponse
     describe_topic_partitions::DescribeTopicPartitions
         DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse
+    elect_leaders::ElectLeaders ElectLeadersRequest ElectLeadersResponse
     fetch::Fetch FetchRequest FetchResponse
     find_coordinator::FindCoordinator FindCoordinatorRequest FindCoordinatorResponse
     heartbeat::Heartbeat HeartbeatRequest HeartbeatResponse
+    incremental_alter_configs::IncrementalAlterConfigs
+        IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse
     init_producer_id::InitProducerId InitProducerIdRequest InitProducerIdResponse
     join_group::JoinGroup JoinGroupRequest JoinGroupResponse
     leave_group::LeaveGroup LeaveGroupRequest LeaveGroupResponse
+    list_config_resources::ListConfigResources ListConfigResourcesRequest ListConfigResourcesResponse
     list_groups::ListGroups ListGroupsRequest ListGroupsResponse
     list_offsets::ListOffsets ListOffsetsRequest ListOffsetsResponse
+    list_partition_reassignments::ListPartitionReassignments
+        ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse
     metadata::Metadata MetadataRequest MetadataResponse
     offset_commit::OffsetCommit OffsetCommitRequest OffsetCommitResponse
+    offset_delete::OffsetDelete OffsetDeleteRequest OffsetDeleteResponse
     offset_fetch::OffsetFetch OffsetFetchRequest OffsetFetchResponse
     offset_for_leader_epoch::OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse
     produce::Produce ProduceRequest ProduceResponse
     sync_group::SyncGroup SyncGroupRequest SyncGroupResponse
+    update_features::UpdateFeatures UpdateFeaturesRequest UpdateFeaturesResponse
 }
 
 /// What stands in records and opaque bytes goes through the same tests.
@@ -214,4 +237,16 @@ data! {
     offset_commit_value: crate::data::offsets::OffsetCommitValue;
     group_metadata_key: crate::data::offsets::GroupMetadataKey;
     group_metadata_value: crate::data::offsets::GroupMetadataValue;
+    consumer_group_metadata_key: crate::data::consumer_group::ConsumerGroupMetadataKey;
+    consumer_group_metadata_value: crate::data::consumer_group::ConsumerGroupMetadataValue;
+    consumer_group_member_metadata_key: crate::data::consumer_group::ConsumerGroupMemberMetadataKey;
+    consumer_group_member_metadata_value: crate::data::consumer_group::ConsumerGroupMemberMetadataValue;
+    consumer_group_target_assignment_metadata_key: crate::data::consumer_group::ConsumerGroupTargetAssignmentMetadataKey;
+    consumer_group_target_assignment_metadata_value: crate::data::consumer_group::ConsumerGroupTargetAssignmentMetadataValue;
+    consumer_group_target_assignment_member_key: crate::data::consumer_group::ConsumerGroupTargetAssignmentMemberKey;
+    consumer_group_target_assignment_member_value: crate::data::consumer_group::ConsumerGroupTargetAssignmentMemberValue;
+    consumer_group_current_member_assignment_key: crate::data::consumer_group::ConsumerGroupCurrentMemberAssignmentKey;
+    consumer_group_current_member_assignment_value: crate::data::consumer_group::ConsumerGroupCurrentMemberAssignmentValue;
+    consumer_group_regular_expression_key: crate::data::consumer_group::ConsumerGroupRegularExpressionKey;
+    consumer_group_regular_expression_value: crate::data::consumer_group::ConsumerGroupRegularExpressionValue;
 }

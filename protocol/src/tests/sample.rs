@@ -58,6 +58,7 @@ flat! {
     i16: entropy => i16::from_be_bytes(entropy.bytes()),
     i32: entropy => i32::from_be_bytes(entropy.bytes()),
     i64: entropy => i64::from_be_bytes(entropy.bytes()),
+    u16: entropy => u16::from_be_bytes(entropy.bytes()),
     Uuid: entropy => Uuid(entropy.bytes()),
     ErrorCode: entropy => ErrorCode(i16::from_be_bytes(entropy.bytes())),
 }

@@ -1,11 +1,13 @@
 //! The tests of groups, and their stage: one machine, virtual time, a log in memory. No test here sleeps.
 
+mod consumer;
 mod driver;
 mod errors;
 mod laws;
 mod rebalance;
 mod retention;
 mod statics;
+mod world;
 
 use std::collections::BTreeMap;
 
@@ -256,6 +258,7 @@ fn join(member: &str, name: &str, protocols: &[&str]) -> Join {
         client_id: "client".into(),
         client_host: "/127.0.0.1".into(),
         new_member_id: name.into(),
+        topics: Default::default(),
     }
 }
 

@@ -2,12 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod codecs;
+mod compact;
 mod crash;
 mod flusher;
 mod hostile;
 mod model;
 mod producers;
+mod retention;
 mod small_files;
 mod support;
+mod swap;
 mod truncate;
 mod validation;

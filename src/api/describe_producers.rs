@@ -1,0 +1,51 @@
+//! DescribeProducers (key 61): the producers that a partition remembers, and their open transactions
+//! (KIP-664).
+
+use braid_protocol::ErrorCode;
+use braid_protocol::api::describe_producers::{
+    DescribeProducers, DescribeProducersRequest, DescribeProducersResponse, PartitionResponse, ProducerState,
+    TopicResponse,
+};
+
+use super::{Context, Handled, Handler};
+
+impl Handler for DescribeProducers {
+    async fn handle(cx: Context, request: DescribeProducersRequest) -> Handled<DescribeProducersResponse> {
+        let topics = request.topics.into_iter().map(|topic| {
+            let partitions = topic.partition_indexes.iter().map(|index| describe(&cx, &topic.name, *index));
+            let partitions = partitions.collect();
+            TopicResponse { name: topic.name, partitions }
+        });
+        Ok(DescribeProducersResponse { topics: topics.collect(), ..Default::default() })
+    }
+}
+
+fn describe(cx: &Context, topic: &str, partition_index: i32) -> PartitionResponse {
+    let found = cx.broker.topics.get(topic).and_then(|topic| topic.partition(partition_index));
+    let producers = match found {
+        Some(partition) => {
+            partition.with_log(|log| log.producers().all().collect::<Vec<_>>()).map_err(|fault| fault.code())
+        }
+        None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+    };
+    let producers = match producers {
+        Ok(producers) => producers,
+        Err(error_code) => {
+            return PartitionResponse {
+                partition_index,
+                error_code,
+                error_message: Some(error_code.message().to_owned()),
+                ..Default::default()
+            };
+        }
+    };
+    let states = producers.into_iter().map(|producer| ProducerState {
+        producer_id: producer.producer_id,
+        producer_epoch: i32::from(producer.epoch),
+        last_sequence: producer.last_sequence,
+        last_timestamp: producer.timestamp,
+        coordinator_epoch: producer.coordinator_epoch,
+        current_txn_start_offset: producer.txn_first_offset.unwrap_or(-1),
+    });
+    PartitionResponse { partition_index, active_producers: states.collect(), ..Default::default() }
+}

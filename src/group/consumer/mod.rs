@@ -1,0 +1,155 @@
+//! KIP-848 groups: the server decides who reads what, and each member moves there at its own pace.
+//!
+//! The files: `plan` is what a crash must keep, and how one plan becomes the next; `record` how that looks in
+//! the log; `heartbeat` what a member says and hears; `topics` what the group reads; `assign` who shall own
+//! what; `reconcile` how a member gets there; `classic` members that speak the old protocol, and `migrate`
+//! how a group changes from one kind to the other; `offsets` who may commit; `describe` what others see.
+
+mod assign;
+mod classic;
+mod describe;
+mod heartbeat;
+mod migrate;
+mod offsets;
+mod plan;
+mod reconcile;
+mod record;
+mod topics;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use braid_protocol::ErrorCode;
+
+pub(super) use describe::{Phase, nobody};
+pub use heartbeat::Beat;
+pub(super) use heartbeat::refused;
+pub(super) use plan::Plan;
+pub use plan::{Change, Member, State};
+
+use super::Record;
+use super::classic::Turn;
+use crate::cluster::Image;
+use crate::machine::Millis;
+
+/// An error, and words for whoever asked.
+pub(super) type Refused = (ErrorCode, String);
+
+/// One group.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Consumers {
+    pub(super) plan: Plan,
+    /// Of members; one that was just replayed has none yet.
+    sessions: BTreeMap<String, Session>,
+    /// The cluster as the plan takes it into account.
+    seen: Option<Arc<Image>>,
+    /// The cluster as somebody last knew it.
+    latest: Arc<Image>,
+}
+
+/// When a member is given up.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Session {
+    /// Unless it is heard of before.
+    expires: Millis,
+    /// Unless it has given up its partitions by then or, if it is a classic member, has joined again or
+    /// synced.
+    act_by: Option<Millis>,
+}
+
+impl Consumers {
+    pub(super) fn replay(&mut self, change: Change) {
+        self.plan.apply(change);
+    }
+
+    /// The next moment at which something is due.
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        let ends = |id: &String| {
+            let Some(session) = self.sessions.get(id) else { return Millis::MIN };
+            let acts = match (self.must_act(id), session.act_by) {
+                (true, None) => Millis::MIN,
+                (false, _) => Millis::MAX,
+                (true, Some(by)) => by,
+            };
+            session.expires.min(acts)
+        };
+        self.plan.members.keys().map(ends).min()
+    }
+
+    /// Whether a member is given up if it does not do something.
+    fn must_act(&self, id: &str) -> bool {
+        let classic = self.plan.members.get(id).is_some_and(|m| m.classic.is_some());
+        match (classic, self.sessions.get(id)) {
+            (true, session) => session.is_some_and(|s| s.act_by.is_some()),
+            (false, _) => self.plan.current_of(id).is_some_and(|c| c.state == State::Unrevoked),
+        }
+    }
+
+    /// Begins the sessions of members that were replayed, and gives up those that were not heard of.
+    pub(super) fn wake(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        let members = &self.plan.members;
+        self.sessions.retain(|id, _| members.contains_key(id));
+        for (id, member) in members {
+            let new = || Session { expires: now.saturating_add(session_timeout(turn, member)), act_by: None };
+            self.sessions.entry(id.clone()).or_insert_with(new);
+        }
+        let acting: Vec<String> = members.keys().filter(|id| self.must_act(id)).cloned().collect();
+        for id in acting {
+            let by = self.act_by(&id, now);
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.act_by.get_or_insert(by);
+            }
+        }
+        let late = |id: &&String| {
+            let session = self.sessions.get(*id);
+            let acts = self.must_act(id);
+            session.is_some_and(|s| s.expires <= now || (acts && s.act_by.is_some_and(|t| t <= now)))
+        };
+        let gone: Vec<String> = members.keys().filter(late).cloned().collect();
+        if !gone.is_empty() {
+            self.settle(turn, &self.plan.without(gone.iter().map(String::as_str)));
+        }
+    }
+
+    /// Until when a member must do its next step, from now.
+    fn act_by(&self, id: &str, now: Millis) -> Millis {
+        let timeout = self.plan.members.get(id).map_or(0, |m| m.rebalance_timeout_ms);
+        now.saturating_add(Millis::from(timeout.max(0)))
+    }
+
+    /// A member was heard of. What it said decides whether it must act, and by when.
+    fn heard(&mut self, turn: &Turn<'_>, id: &str, member: &Member, act_by: Option<Millis>) {
+        let expires = turn.now.saturating_add(session_timeout(turn, member));
+        self.sessions.insert(id.to_owned(), Session { expires, act_by });
+    }
+
+    /// Decides that this is the plan from now on. When only classic members are left the group becomes a
+    /// classic one.
+    fn settle(&self, turn: &mut Turn<'_>, next: &Plan) {
+        let classic_only = !next.members.is_empty() && next.members.values().all(|m| m.classic.is_some());
+        if classic_only {
+            let value = migrate::downgraded(next, self.plan.state.epoch, &self.latest, turn.now);
+            self.write(turn, &Plan::default());
+            turn.out.records.push(Record::Group { group: turn.group_id.to_owned(), value: Some(value) });
+        } else {
+            self.write(turn, next);
+        }
+    }
+
+    /// Decides that nothing is left of the group.
+    pub(super) fn bury(&self, turn: &mut Turn<'_>) {
+        self.write(turn, &Plan::default());
+    }
+
+    fn write(&self, turn: &mut Turn<'_>, next: &Plan) {
+        let group = turn.group_id;
+        let record = |change| Record::Consumer { group: group.to_owned(), change };
+        turn.out.records.extend(self.plan.changes(next).into_iter().map(record));
+    }
+}
+
+fn session_timeout(turn: &Turn<'_>, member: &Member) -> Millis {
+    let own = member.classic.as_ref().map(|c| Millis::from(c.session_timeout_ms));
+    own.unwrap_or(turn.config.consumer_session_timeout_ms)
+}

@@ -1,0 +1,128 @@
+//! The `.cleaned` files of one segment: written through a small buffer, indexed, synced. They become the
+//! segment's when the log says so (`swap.rs`).
+
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use bytes::Buf;
+
+use crate::batch::Header;
+use crate::checkpoint;
+use crate::disk::File;
+use crate::error::{At, Error};
+use crate::index::Indexes;
+use crate::segment::Place;
+use crate::swap::{CleanedSegment, SealedSegment};
+
+const BUFFER: usize = 256 << 10;
+/// `version i16 | producerId i64 | firstOffset i64 | lastOffset i64 | lastStableOffset i64`.
+const TXN_ENTRY: usize = 34;
+
+pub(super) struct Output {
+    place: Arc<Place>,
+    base: i64,
+    interval: u32,
+    file: Arc<dyn File>,
+    buffer: Vec<u8>,
+    /// Bytes written and buffered.
+    size: u64,
+    indexes: Indexes,
+}
+
+impl Output {
+    /// Begins with nothing, whatever an earlier attempt left there.
+    pub(super) fn create(
+        place: &Arc<Place>,
+        base: i64,
+        capacity: u64,
+        interval: u32,
+    ) -> Result<Output, Error> {
+        let file = open_empty(place, base, "log.cleaned", capacity)?;
+        let (place, indexes) = (Arc::clone(place), Indexes::new(base));
+        Ok(Output { place, base, interval, file, buffer: Vec::new(), size: 0, indexes })
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Adds a batch in one or two pieces.
+    pub(super) fn push(&mut self, header: &Header, pieces: [&[u8]; 2]) -> Result<(), Error> {
+        self.indexes.append(header, self.size, self.interval);
+        for piece in pieces {
+            self.buffer.extend_from_slice(piece);
+            self.size += piece.len() as u64;
+        }
+        if self.buffer.len() >= BUFFER { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        let at = self.size - self.buffer.len() as u64;
+        let path = self.place.path(self.base, "log.cleaned");
+        self.file.append(at, &mut [IoSlice::new(&self.buffer)]).at(&path)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Writes the rest and the indexes, and syncs all of it. `is_open`: does there have to be an entry for
+    /// the aborted transaction of this producer and marker, if there was one?
+    pub(super) fn finish(
+        mut self,
+        old: &[SealedSegment],
+        is_open: impl Fn(i64, i64) -> bool,
+    ) -> Result<CleanedSegment, Error> {
+        if !self.buffer.is_empty() {
+            self.flush()?;
+        }
+        let path = self.place.path(self.base, "log.cleaned");
+        // Gives back what was reserved.
+        self.file.set_len(self.size).at(&path)?;
+        self.file.sync().at(&path)?;
+        self.indexes.finish();
+        self.write("index.cleaned", self.indexes.offsets.unsaved().1)?;
+        self.write("timeindex.cleaned", self.indexes.times.unsaved().1)?;
+        if let Some(entries) = txn_entries(&self.place, old, is_open)? {
+            self.write("txnindex.cleaned", &entries)?;
+        }
+        Ok(CleanedSegment { base_offset: self.base, size_bytes: self.size })
+    }
+
+    fn write(&self, suffix: &str, contents: &[u8]) -> Result<(), Error> {
+        let path = self.place.path(self.base, suffix);
+        let file = open_empty(&self.place, self.base, suffix, 0)?;
+        if !contents.is_empty() {
+            file.append(0, &mut [IoSlice::new(contents)]).at(&path)?;
+        }
+        file.sync().at(&path)
+    }
+}
+
+fn open_empty(place: &Place, base: i64, suffix: &str, capacity: u64) -> Result<Arc<dyn File>, Error> {
+    let path = place.path(base, suffix);
+    let file = place.disk.open(&path, true, capacity).at(&path)?;
+    if !file.is_empty() {
+        file.set_len(0).at(&path)?;
+    }
+    Ok(file)
+}
+
+/// What stays of the old segments' indexes of aborted transactions; `None` if none has such a file.
+fn txn_entries(
+    place: &Place,
+    old: &[SealedSegment],
+    is_open: impl Fn(i64, i64) -> bool,
+) -> Result<Option<Vec<u8>>, Error> {
+    let mut kept: Option<Vec<u8>> = None;
+    for sealed in old {
+        let Some(bytes) = checkpoint::read(&*place.disk, &sealed.path("txnindex"))? else { continue };
+        let kept = kept.get_or_insert_default();
+        for entry in bytes.as_chunks::<TXN_ENTRY>().0 {
+            let mut at: &[u8] = entry;
+            let (_version, producer, _first) = (at.get_i16(), at.get_i64(), at.get_i64());
+            if is_open(producer, at.get_i64()) {
+                kept.extend_from_slice(entry);
+            }
+        }
+    }
+    Ok(kept)
+}

@@ -1,0 +1,250 @@
+//! `braid dump` and `braid check` as users run them, over a folder that a broker wrote: clean as it is, and
+//! every kind of damage found and named.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use support::{TestBroker, batch_of, files};
+use tempfile::TempDir;
+
+/// Runs the binary; its output, and whether the exit code was 0. Any other than 1 is a crash.
+fn braid(words: &[&str]) -> (String, bool) {
+    let Output { status, stdout, stderr } =
+        Command::new(env!("CARGO_BIN_EXE_braid")).args(words).output().unwrap();
+    let text = String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap();
+    assert!(matches!(status.code(), Some(0 | 1)), "{status}: {text}");
+    (text, status.success())
+}
+
+fn check(dir: &Path) -> (String, bool) {
+    braid(&["check", dir.to_str().unwrap()])
+}
+
+fn dump(file: &Path) -> (String, bool) {
+    braid(&["dump", "--records", file.to_str().unwrap()])
+}
+
+/// A copy of a folder that a broker wrote into and closed, or (not `clean`) lost: topic `t` with two
+/// partitions and many segments in the first, an idempotent producer, and timestamps.
+async fn written(clean: bool) -> TempDir {
+    let broker = TestBroker::start(&[("log.index.interval.bytes", "200")]);
+    broker.topic("t", 2, &[("segment.bytes", "1000"), ("index.interval.bytes", "200")]).await;
+    let mut client = broker.connect();
+    for n in 0..60 {
+        client.produce_batch("t", 0, batch_of(7, 0, n * 2, &["some value", "and another"])).await;
+    }
+    client.produce("t", 1, &["alone"]).await;
+    if clean {
+        broker.broker.close().unwrap();
+    }
+    copy_of(&broker.path())
+}
+
+fn copy_of(dir: &Path) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in files(dir) {
+        let to = copy.path().join(file.strip_prefix(dir).unwrap());
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(&file, &to).unwrap();
+    }
+    copy
+}
+
+/// The files of the first partition that end so, in order, the last first if `newest`.
+fn of_kind(dir: &Path, kind: &str) -> Vec<PathBuf> {
+    let found = files(&dir.join("t-0")).into_iter();
+    found.filter(|path| path.to_str().unwrap().ends_with(kind)).collect()
+}
+
+fn change(file: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(file).unwrap();
+    change(&mut bytes);
+    fs::write(file, bytes).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_broker_wrote_is_sound_and_every_file_of_it_can_be_shown() {
+    for clean in [true, false] {
+        let dir = written(clean).await;
+        let before: Vec<_> = files(dir.path()).iter().map(|file| fs::read(file).unwrap()).collect();
+        let (text, sound) = check(dir.path());
+        assert!(sound && text.contains("3 partitions, ") && text.contains(": no problem"), "{text}");
+        assert!(!clean || text.lines().count() == 1, "{text}");
+        let (text, sound) = check(&dir.path().join("t-0"));
+        assert!(sound && text.contains("1 partition, ") && text.contains("60 batches"), "{text}");
+        for file in files(dir.path()) {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            if !name.starts_with('.') {
+                let (text, sound) = dump(&file);
+                assert!(sound, "{name}: {text}");
+            }
+        }
+        let after: Vec<_> = files(dir.path()).iter().map(|file| fs::read(file).unwrap()).collect();
+        assert_eq!(before, after, "the tools only read");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dump_shows_what_was_written() {
+    let dir = written(true).await;
+    let first = |kind: &str| of_kind(dir.path(), kind).remove(0);
+    let (text, _) = dump(&first(".log"));
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[0].starts_with("baseOffset: 0 lastOffset: 1 count: 2 baseSequence: 0 lastSequence: 1"));
+    assert!(lines[0].contains(" producerId: 7 ") && lines[0].ends_with("isvalid: true"), "{text}");
+    assert!(lines[2].starts_with("| offset: 1 CreateTime: "), "{text}");
+    assert!(lines[2].ends_with(" sequence: 1 key: null value: \"and another\""), "{text}");
+    let (text, _) = braid(&["dump", first(".log").to_str().unwrap()]);
+    assert!(!text.contains('|'), "{text}");
+    // More than index.interval.bytes after the beginning: the fourth batch of 96 bytes.
+    assert!(dump(&first(".index")).0.starts_with("offset: 7 position: 288\n"), "{text}");
+    assert!(dump(&first(".timeindex")).0.contains("timestamp: "));
+    let snapshots = of_kind(dir.path(), ".snapshot");
+    let (text, _) = dump(snapshots.last().unwrap());
+    assert!(text.contains("producerId: 7 producerEpoch: 0 lastSequence: 119 lastOffset: 119"), "{text}");
+    assert_eq!(dump(&dir.path().join("t-0/leader-epoch-checkpoint")).0, "epoch: 0 startOffset: 0\n");
+    let (text, _) = dump(&dir.path().join("recovery-point-offset-checkpoint"));
+    assert!(text.contains("topic: t partition: 0 offset: 120\n"), "{text}");
+    assert!(dump(&dir.path().join("t-0/partition.metadata")).0.starts_with("topicId: "));
+    assert!(dump(&dir.path().join("meta.properties")).0.contains(" nodeId: 1 "));
+    for (file, says) in [("no.such", "tells what is in it"), ("t-0/00000000000000000009.log", "No such file")]
+    {
+        let (text, sound) = dump(&dir.path().join(file));
+        assert!(!sound && text.contains(says), "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_flipped_byte_of_a_log_is_found() {
+    let dir = written(true).await;
+    let logs = of_kind(dir.path(), ".log");
+    assert!(logs.len() > 3);
+    let bytes = fs::read(&logs[1]).unwrap();
+    // A batch and a bit; the leader epoch (12 to 15) is told by another file, the rest by itself.
+    for at in (0..160).step_by(7) {
+        change(&logs[1], |bytes| bytes[at] ^= 0x41);
+        let (text, sound) = check(dir.path());
+        let named = if (12..16).contains(&at) { "leader-epoch-checkpoint" } else { "0.log, offset " };
+        assert!(!sound && text.contains("problem: ") && text.contains(named), "byte {at}: {text}");
+        assert!(!text.contains("index"), "a consequence is not named too: {text}");
+        let (text, sound) = dump(&logs[1]);
+        assert!((12..16).contains(&at) || !sound && text.contains(".log, offset "), "byte {at}: {text}");
+        fs::write(&logs[1], &bytes).unwrap();
+    }
+    assert!(check(dir.path()).1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_flipped_byte_of_an_index_or_a_snapshot_is_found() {
+    let dir = written(true).await;
+    for kind in [".index", ".timeindex", ".snapshot"] {
+        let file =
+            of_kind(dir.path(), kind).into_iter().find(|f| fs::metadata(f).unwrap().len() > 12).unwrap();
+        let bytes = fs::read(&file).unwrap();
+        for at in 0..bytes.len() {
+            change(&file, |bytes| bytes[at] ^= 0x41);
+            let (text, sound) = check(&dir.path().join("t-0"));
+            let name = file.file_name().unwrap().to_str().unwrap();
+            assert!(!sound && text.contains(name), "{name}, byte {at}: {text}");
+            fs::write(&file, &bytes).unwrap();
+        }
+        change(&file, |bytes| drop(bytes.pop()));
+        for (text, sound) in [check(dir.path()), dump(&file)] {
+            assert!(!sound && text.contains(kind), "{kind}: {text}");
+        }
+        fs::write(&file, &bytes).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_gone_is_a_problem_or_said_to_be_harmless() {
+    let dir = written(true).await;
+    let logs = of_kind(dir.path(), ".log");
+    let gone = |file: &Path, sound: bool, says: &str| {
+        let copy = copy_of(dir.path());
+        fs::remove_file(copy.path().join(file.strip_prefix(dir.path()).unwrap())).unwrap();
+        let (text, found) = check(copy.path());
+        assert!(found == sound && text.contains(says), "{}: {text}", file.display());
+        assert!(text.contains(if sound { "harmless: " } else { "problem: " }), "{text}");
+    };
+    gone(&logs[0], false, "the segment it belongs to is missing");
+    gone(&logs[1], false, "before this segment are missing");
+    gone(logs.last().unwrap(), false, "below its recovery point: records are missing");
+    gone(&of_kind(dir.path(), ".index")[0], true, "made again");
+    gone(&of_kind(dir.path(), ".timeindex")[0], true, "made again");
+    gone(&dir.path().join("t-0/leader-epoch-checkpoint"), false, "epochs of this log are not known");
+    gone(&dir.path().join("meta.properties"), true, "writes it again");
+    gone(&dir.path().join("recovery-point-offset-checkpoint"), true, "from its beginning");
+    let copy = copy_of(dir.path());
+    fs::remove_dir_all(copy.path().join("t-0")).unwrap();
+    let (text, sound) = check(copy.path());
+    assert!(!sound && text.contains("t-0: the folder is missing"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_torn_end_is_harmless_only_where_the_next_start_cuts_it() {
+    let dirs = [written(true).await, written(false).await];
+    for (dir, sound) in dirs.iter().zip([false, true]) {
+        let log = of_kind(dir.path(), ".log").pop().unwrap();
+        let cut = |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() - 1);
+        let zeros = |bytes: &mut Vec<u8>| bytes.extend([0; 99]);
+        for tear in [cut as fn(&mut Vec<u8>), zeros] {
+            let whole = fs::read(&log).unwrap();
+            change(&log, tear);
+            let (text, found) = check(dir.path());
+            assert_eq!(found, sound, "{text}");
+            assert!(text.contains(".log, offset 1") && text.contains("position "), "{text}");
+            assert_eq!(text.contains("the next start cuts the log here"), sound, "{text}");
+            fs::write(&log, whole).unwrap();
+        }
+        let first = of_kind(dir.path(), ".log").remove(0);
+        change(&first, |bytes| bytes.truncate(bytes.len() - 1));
+        let (text, sound) = check(dir.path());
+        assert!(!sound && text.contains("ends within a batch"), "only the end may be torn: {text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn checkpoints_and_ids_are_compared_with_the_logs() {
+    let dir = written(true).await;
+    let spoilt = |file: &str, from: &str, to: &str, says: &str| {
+        let copy = copy_of(dir.path());
+        let text = fs::read_to_string(copy.path().join(file)).unwrap();
+        assert!(text.contains(from), "{file}: {text}");
+        fs::write(copy.path().join(file), text.replacen(from, to, 1)).unwrap();
+        let (text, sound) = check(copy.path());
+        assert!(!sound && text.contains(says), "{file}: {text}");
+    };
+    let points = "recovery-point-offset-checkpoint";
+    spoilt(points, "t 0 120", "t 0 121", "ends at 120, below its recovery point");
+    spoilt(points, "t 0 120", "t 0 many", "recovery-point-offset-checkpoint: not in the format");
+    spoilt("meta.properties", "version=1", "version=9", "meta.properties: not in the format");
+    spoilt("t-0/leader-epoch-checkpoint", "0 0", "x 0", "leader-epoch-checkpoint: not in the format");
+    spoilt("t-0/leader-epoch-checkpoint", "0 0", "5 0", "it says epoch 5, the log 0");
+    spoilt("t-1/partition.metadata", "version: 0", "version: 7", "partition.metadata: not in the format");
+    let copy = copy_of(dir.path());
+    let other = braid_storage::checkpoint::id_to_text(&uuid::Uuid::from_u128(7));
+    fs::write(copy.path().join("t-1/partition.metadata"), format!("version: 0\ntopic_id: {other}\n"))
+        .unwrap();
+    let (text, sound) = check(copy.path());
+    assert!(!sound && text.contains("t-1/partition.metadata: not the topic id that"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_in_use_and_one_that_is_none_are_refused() {
+    let broker = TestBroker::start(&[]);
+    broker.topic("t", 1, &[]).await;
+    for dir in [broker.path(), broker.path().join("t-0")] {
+        let (text, sound) = check(&dir);
+        assert!(!sound && text.contains("is used by a broker; stop it first"), "{text}");
+    }
+    let empty = tempfile::tempdir().unwrap();
+    let (text, sound) = check(empty.path());
+    assert!(!sound && text.contains("neither a data folder"), "{text}");
+    let (text, sound) = check(&empty.path().join("none"));
+    assert!(!sound && text.contains("No such file"), "{text}");
+}
