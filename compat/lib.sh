@@ -148,8 +148,8 @@ a, b = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1"
 print(a.getsockname()[1], b.getsockname()[1])'
 }
 
-# A random cluster id as Kafka writes them.
-uuid() { head -c 16 /dev/urandom | base64 | tr '+/' '-_' | head -c 22; }
+# A random cluster id as Kafka writes them; a dash in front would look like an option.
+uuid() { echo "A$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | head -c 21)"; }
 
 # Set RECORDS, a file of 1,000,000 different lines of 100 bytes that compress about as well as logs do.
 make_records() {

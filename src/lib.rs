@@ -20,7 +20,6 @@ pub mod metrics; // what is counted
 
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -51,10 +50,10 @@ pub enum RunError {
         key: &'static str,
     },
     /// The data cannot be opened.
-    #[error("cannot open {}: {source}", dir.display())]
+    #[error("cannot open {dirs}: {source}")]
     Open {
-        /// The log folder.
-        dir: PathBuf,
+        /// The log folders.
+        dirs: String,
         /// What is wrong with it.
         source: OpenError,
     },
@@ -112,25 +111,30 @@ async fn bind(listener: &Listener, backlog: i32, key: &'static str) -> Result<Bo
 }
 
 async fn open(config: BrokerConfig, metrics: &Arc<Metrics>) -> Result<Arc<Broker>, RunError> {
-    let dir = config.log_dirs.first().cloned().unwrap_or_default();
+    let dirs = named(&config);
     let metrics = metrics.clone();
     let opening = tokio::task::spawn_blocking(move || {
         Broker::open(config, metrics, Arc::new(RealDisk), Clock::system())
     });
     let opened = opening.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
-    opened.map_err(|source| RunError::Open { dir, source })
+    opened.map_err(|source| RunError::Open { dirs, source })
+}
+
+/// The folders of the data, for people.
+fn named(config: &BrokerConfig) -> String {
+    let dirs: Vec<String> = config.log_dirs.iter().map(|dir| dir.display().to_string()).collect();
+    dirs.join(", ")
 }
 
 fn announce(broker: &Broker, listeners: &[Bound], begin: Instant) {
     let durability = broker.live().braid_durability;
     let at: Vec<String> = listeners.iter().map(|l| format!("{}://{}", l.name, l.address)).collect();
-    let dir = broker.config.log_dirs.first().cloned().unwrap_or_default();
     info!(
         "braid {} is ready on {} after {} ms; data in {}, acks=all means {durability}",
         env!("CARGO_PKG_VERSION"),
         at.join(", "),
         begin.elapsed().as_millis(),
-        dir.display(),
+        named(&broker.config),
     );
 }
 

@@ -1,7 +1,8 @@
-//! What the broker does unasked: writes recovery points down, deletes old segments, unlinks their files, compacts.
+//! What the broker does unasked: writes recovery points down, deletes old segments, unlinks their files,
+//! compacts.
 //!
-//! Each kind of work is a task of its own that ends between two rounds, never in the middle of one: when all have
-//! ended, the logs can be closed.
+//! Each kind of work is a task of its own that ends between two rounds, never in the middle of one: when all
+//! have ended, the logs can be closed.
 
 use std::future::Future;
 use std::sync::Arc;

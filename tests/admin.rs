@@ -395,6 +395,18 @@ async fn features_do_not_move_and_acls_are_off() {
         };
         assert_eq!(code, ErrorCode::INVALID_UPDATE_VERSION, "v{version}");
         assert!(why.unwrap().contains("no.such"));
+        let update = |level| FeatureUpdateKey {
+            feature: "group.version".into(),
+            max_version_level: level,
+            ..Default::default()
+        };
+        for (level, expected) in [(1, ErrorCode::NONE), (0, ErrorCode::INVALID_UPDATE_VERSION)] {
+            let request =
+                UpdateFeaturesRequest { feature_updates: vec![update(level)], ..Default::default() };
+            let told = client.call::<UpdateFeatures>(version, &request).await;
+            let code = told.results.first().map_or(told.error_code, |one| one.error_code);
+            assert_eq!(code, expected, "v{version}, level {level}");
+        }
     }
     for version in 0..=3 {
         let told = client.call::<DescribeAcls>(version, &DescribeAclsRequest::default()).await;

@@ -1,26 +1,26 @@
-//! A whole broker on a disk in memory, whose power is cut at each write and each sync of a workload in turn, with
-//! un-synced pages lost in all, none, or a random part.
+//! A whole broker on a disk in memory, whose power is cut at each write and each sync of a workload in turn,
+//! with un-synced pages lost in all, none, or a random part.
 //!
-//! The workload: appends, rolls, retention, compaction, checkpoints, topics created, grown and deleted. Afterwards
-//! no acknowledged record is lost and none invented, offsets have no gaps, every index agrees with its log, every
-//! topic that was acknowledged is there and every deleted one is gone, and a producer goes on where it was.
+//! The workload: appends, rolls, retention, compaction, checkpoints, topics created, grown and deleted.
+//! Afterwards no acknowledged record is lost and none invented, offsets have no gaps, every index agrees with
+//! its log, every topic that was acknowledged is there and every deleted one is gone, and a producer goes on
+//! where it was.
 //!
-//! `BRAID_CRASH_ROUNDS=20 cargo test --release --test crash` visits each point with twenty seeds instead of one.
+//! `BRAID_CRASH_ROUNDS=20 cargo test --release --test crash` visits each point with twenty seeds instead of
+//! one.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use braid::broker::{Broker, NewTopic};
-use braid::config::BrokerConfig;
-use braid::machine::Clock;
-use braid::metrics::Metrics;
 use braid::topic::Partition;
+use braid_storage::BatchBuilder;
 use braid_storage::sim::{Fault, Loss, SimDisk};
-use braid_storage::{BatchBuilder, batches, records};
+use support::disk::{NOW, Pair, open, read};
 
-/// A day in 2023, as good as any.
-const NOW: i64 = 1_700_000_000_000;
 const STEPS: usize = 60;
 const KEYS: usize = 5;
 
@@ -34,7 +34,7 @@ struct Outside {
     /// Topics that were asked for, and whether the answer came.
     topics: BTreeMap<String, Known>,
     /// Records sent to each log, in order: key and value; and how many of them were acknowledged.
-    sent: BTreeMap<&'static str, Vec<(Option<String>, String)>>,
+    sent: BTreeMap<&'static str, Vec<Pair>>,
     acked: BTreeMap<&'static str, usize>,
 }
 
@@ -46,22 +46,8 @@ enum Known {
     Deleted,
 }
 
-fn open(disk: &SimDisk) -> Arc<Broker> {
-    let settings = [
-        ("log.dirs", "/data"),
-        ("log.segment.bytes", "700"),
-        ("log.index.interval.bytes", "100"),
-        ("log.segment.delete.delay.ms", "0"),
-        ("log.cleaner.min.cleanable.ratio", "0.1"),
-        ("num.recovery.threads.per.data.dir", "1"),
-    ];
-    let config = BrokerConfig::with(settings).unwrap();
-    let metrics = Arc::new(Metrics::new(prometheus::Registry::new()).unwrap());
-    Broker::open(config, metrics, Arc::new(disk.clone()), Clock::starting_at(NOW)).unwrap()
-}
-
 fn partition(broker: &Broker, topic: &str) -> Result<Arc<Partition>, Stopped> {
-    broker.topic(topic).and_then(|topic| topic.partition(0)).ok_or(Stopped)
+    support::disk::partition(broker, topic).ok_or(Stopped)
 }
 
 async fn create(
@@ -126,28 +112,6 @@ async fn work(broker: &Arc<Broker>, outside: &mut Outside) -> Result<(), Stopped
         }
     }
     broker.close().map_err(|_| Stopped)
-}
-
-/// Every record of a log, by offset; the bounds are checked on the way.
-fn read(partition: &Partition) -> BTreeMap<i64, (Option<String>, String)> {
-    let text = |bytes: bytes::Bytes| String::from_utf8(bytes.to_vec()).unwrap();
-    let mut found = BTreeMap::new();
-    let mut next = partition.start_offset().unwrap();
-    while next < partition.watermark() {
-        let read = partition.read(next, 200, true).unwrap();
-        assert!(!read.bytes.is_empty(), "offset {next} is below the watermark {}", partition.watermark());
-        for (header, batch) in batches(&read.bytes) {
-            assert!(header.last_offset() >= next, "the index led to a batch before offset {next}");
-            for record in records(&batch).unwrap() {
-                let record = record.unwrap();
-                found.insert(record.offset, (record.key.map(text), text(record.value.unwrap())));
-            }
-            next = header.last_offset() + 1;
-        }
-    }
-    let start = partition.start_offset().unwrap();
-    found.retain(|offset, _| *offset >= start);
-    found
 }
 
 fn verify(broker: &Arc<Broker>, outside: &Outside) {

@@ -152,7 +152,7 @@ async fn every_flipped_byte_of_an_index_or_a_snapshot_is_found() {
             assert!(!sound && text.contains(name), "{name}, byte {at}: {text}");
             fs::write(&file, &bytes).unwrap();
         }
-        change(&file, |bytes| drop(bytes.pop()));
+        change(&file, |bytes| bytes.truncate(bytes.len() - 1));
         for (text, sound) in [check(dir.path()), dump(&file)] {
             assert!(!sound && text.contains(kind), "{kind}: {text}");
         }
@@ -227,6 +227,8 @@ async fn checkpoints_and_ids_are_compared_with_the_logs() {
     spoilt("t-0/leader-epoch-checkpoint", "0 0", "5 0", "it says epoch 5, the log 0");
     spoilt("t-1/partition.metadata", "version: 0", "version: 7", "partition.metadata: not in the format");
     let copy = copy_of(dir.path());
+    fs::write(copy.path().join("cleaner-offset-checkpoint"), "").unwrap();
+    assert!(check(copy.path()).1, "Kafka makes checkpoints before it has anything to say");
     let other = braid_storage::checkpoint::id_to_text(&uuid::Uuid::from_u128(7));
     fs::write(copy.path().join("t-1/partition.metadata"), format!("version: 0\ntopic_id: {other}\n"))
         .unwrap();

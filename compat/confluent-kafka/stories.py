@@ -197,19 +197,54 @@ def shares(members, sizes):
 
 
 def group():
-    create("group", 4)
-    one, two = consumer("group"), consumer("group")
+    sharing("group", consumer)
+
+
+def new_group():
+    sharing("new-group", new_consumer)
+
+
+def new_consumer(group):
+    """A member of a KIP-848 group: there the broker says how long a session lasts."""
+    return Consumer({"bootstrap.servers": BROKER, "group.id": group, "auto.offset.reset": "earliest",
+                     "group.protocol": "consumer", "error_cb": fail})
+
+
+def migration():
+    """A classic member and a new one share a group, while one after the other comes and goes."""
+    create("migration", 4)
+    old, new = consumer("migration"), new_consumer("migration")
     values = []
-    one.subscribe(["group"])
+    old.subscribe(["migration"])
+    eventually("all to the old", lambda: shares([old], [4]))
+    produce_spread("migration", numbered(1, 500))
+    collect([old], 500, values)
+    new.subscribe(["migration"])
+    eventually("shared", lambda: shares([old, new], [2, 2]))
+    produce_spread("migration", numbered(501, 1000))
+    collect([old, new], 1000, values)
+    new.close()
+    eventually("all to the old again", lambda: shares([old], [4]))
+    produce_spread("migration", numbered(1001, 1500))
+    collect([old], 1500, values)
+    old.close()
+    same(sorted(int(value) for _, value in values), list(range(1, 1501)))
+
+
+def sharing(topic, member):
+    create(topic, 4)
+    one, two = member(topic), member(topic)
+    values = []
+    one.subscribe([topic])
     eventually("all to one", lambda: shares([one], [4]))
-    two.subscribe(["group"])
+    two.subscribe([topic])
     eventually("shared", lambda: shares([one, two], [2, 2]))
-    produce_spread("group", numbered(1, 1000))
+    produce_spread(topic, numbered(1, 1000))
     collect([one, two], 1000, values)
     same({member for member, _ in values}, {one, two})
     two.close()
     eventually("all to the one left", lambda: shares([one], [4]))
-    produce_spread("group", numbered(1001, 2000))
+    produce_spread(topic, numbered(1001, 2000))
     collect([one], 2000, values)
     one.close()
     same(sorted(int(value) for _, value in values), list(range(1, 2001)))
@@ -242,5 +277,6 @@ def after_restart():
     same(commit_all_of("restart", 500), list(range(501, 1001)))
 
 
-STORIES = [metadata, roundtrip, attributes, offsets, acks, idempotent, group, before_restart, after_restart]
+STORIES = [metadata, roundtrip, attributes, offsets, acks, idempotent, group, new_group, migration, before_restart,
+           after_restart]
 {story.__name__: story for story in STORIES}[sys.argv[2]](*sys.argv[3:])

@@ -1,9 +1,14 @@
 //! ApiVersions (key 18): what this broker speaks, read from the table.
 //!
 //! A version it does not know is answered in v0 with UNSUPPORTED_VERSION and the versions it does (KIP-511).
-//! v3: the client says what software it is.
+//! v3: the client says what software it is; the broker, what features it has.
 
-use braid_protocol::api::api_versions::{ApiVersion, ApiVersions, ApiVersionsRequest, ApiVersionsResponse};
+use std::ops::RangeInclusive;
+
+use braid_protocol::api::api_versions::{
+    ApiVersion, ApiVersions, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey,
+    SupportedFeatureKey,
+};
 use braid_protocol::{Api, ErrorCode};
 
 use super::{Context, Handled, Handler, Outgoing, TABLE, outgoing};
@@ -25,13 +30,44 @@ impl Handler for ApiVersions {
             min_version: *row.advertises.start(),
             max_version: *row.advertises.end(),
         });
+        let from_zero = cx.version >= LEVEL_ZERO_FROM;
+        let features = FEATURES.iter().filter(|f| from_zero || *f.levels.start() > 0);
+        let supported = features.map(|feature| SupportedFeatureKey {
+            name: feature.name.to_owned(),
+            min_version: *feature.levels.start(),
+            max_version: *feature.levels.end(),
+        });
+        let finalized = FEATURES.iter().map(|feature| FinalizedFeatureKey {
+            name: feature.name.to_owned(),
+            max_version_level: *feature.levels.end(),
+            min_version_level: *feature.levels.end(),
+        });
         Ok(ApiVersionsResponse {
             api_keys: api_keys.collect(),
+            supported_features: supported.collect(),
             finalized_features_epoch: 0,
+            finalized_features: finalized.collect(),
             ..Default::default()
         })
     }
 }
+
+/// Something that a cluster can do more or less of; here always as much as it can.
+struct Feature {
+    name: &'static str,
+    levels: RangeInclusive<i16>,
+}
+
+/// Clients look here before they use a protocol: level 1 of the first are KIP-848 groups.
+const FEATURES: &[Feature] = &[Feature { name: "group.version", levels: 0..=1 }];
+
+/// The level that a feature is at, if it is known.
+pub(super) fn level(feature: &str) -> Option<i16> {
+    FEATURES.iter().find(|known| known.name == feature).map(|known| *known.levels.end())
+}
+
+/// Up to v3 a client may stumble over a feature that starts at level 0 (KIP-1022).
+const LEVEL_ZERO_FROM: i16 = 4;
 
 /// The answer to a version from the future.
 pub(super) fn unsupported(correlation_id: i32) -> Handled<Outgoing> {

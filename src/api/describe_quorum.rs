@@ -8,7 +8,7 @@ use braid_protocol::api::describe_quorum::{
 };
 
 use super::{Context, Handled, Handler};
-use crate::topic::LEADER_EPOCH;
+use crate::topic::{LEADER_EPOCH, LogDir};
 
 /// The name of the metadata log, for clients.
 const METADATA: &str = "__cluster_metadata";
@@ -41,7 +41,7 @@ fn describe(cx: &Context, topic: &str, partition_index: i32) -> PartitionRespons
     let (leader_id, end) = (cx.broker.config.node_id, cx.broker.cluster.end_offset());
     let voter = ReplicaState {
         replica_id: leader_id,
-        replica_directory_id: cx.broker.dir().directory_id().unwrap_or_default(),
+        replica_directory_id: cx.broker.dirs().first().and_then(LogDir::directory_id).unwrap_or_default(),
         log_end_offset: end,
         last_fetch_timestamp: cx.now_ms,
         last_caught_up_timestamp: cx.now_ms,

@@ -28,7 +28,7 @@ impl Handler for Metadata {
         };
         let node = cx.broker.config.node_id;
         let mut topics = match asked {
-            None => cx.image.topics().map(|topic| describe(topic, node)).collect(),
+            None => cx.image.topics().map(|topic| describe(&cx, topic)).collect(),
             Some(wanted) => {
                 let mut topics = Vec::with_capacity(wanted.len());
                 for topic in wanted {
@@ -65,7 +65,7 @@ async fn find(cx: &Context, wanted: MetadataRequestTopic, may_create: bool) -> M
     let name = match (by_id, name) {
         (false, Some(name)) => name,
         _ => match cx.image.topic_by_id(topic_id) {
-            Some(topic) => return describe(topic, cx.broker.config.node_id),
+            Some(topic) => return describe(cx, topic),
             None => return refuse(ErrorCode::UNKNOWN_TOPIC_ID, None),
         },
     };
@@ -78,7 +78,7 @@ async fn find(cx: &Context, wanted: MetadataRequestTopic, may_create: bool) -> M
         },
     };
     match topic {
-        Ok(topic) => describe(&topic, cx.broker.config.node_id),
+        Ok(topic) => describe(cx, &topic),
         Err(code) => refuse(code, Some(name)),
     }
 }
@@ -96,14 +96,25 @@ async fn create(cx: &Context, name: &str) -> Result<Arc<TopicImage>, ErrorCode> 
     }
 }
 
-fn describe(topic: &TopicImage, node: i32) -> MetadataResponseTopic {
-    let partitions = (0..topic.partitions).map(|partition_index| MetadataResponsePartition {
-        partition_index,
-        leader_id: node,
-        leader_epoch: LEADER_EPOCH,
-        replica_nodes: vec![node],
-        isr_nodes: vec![node],
-        ..Default::default()
+/// A partition that is offline has no leader, as in Kafka where its one replica lies on a failed disk.
+fn describe(cx: &Context, topic: &TopicImage) -> MetadataResponseTopic {
+    let node = cx.broker.config.node_id;
+    let open = cx.broker.topics.get_by_id(topic.id).map(|topic| topic.partitions());
+    let is_offline = |index: i32| {
+        let partition = open.as_ref().and_then(|open| open.get(usize::try_from(index).ok()?));
+        partition.is_some_and(|partition| partition.is_offline())
+    };
+    let partitions = (0..topic.partitions).map(|partition_index| {
+        let offline = is_offline(partition_index);
+        MetadataResponsePartition {
+            error_code: if offline { ErrorCode::LEADER_NOT_AVAILABLE } else { ErrorCode::NONE },
+            partition_index,
+            leader_id: if offline { -1 } else { node },
+            leader_epoch: LEADER_EPOCH,
+            replica_nodes: vec![node],
+            isr_nodes: vec![node],
+            offline_replicas: if offline { vec![node] } else { Vec::new() },
+        }
     });
     MetadataResponseTopic {
         name: Some(topic.name.to_string()),

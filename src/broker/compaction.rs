@@ -1,8 +1,8 @@
-//! Compaction: one log after the other, the most overdue and then the dirtiest first, without holding its lock
-//! while it is read and written.
+//! Compaction: one log after the other, the most overdue and then the dirtiest first, without holding its
+//! lock while it is read and written.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use super::Broker;
 use crate::config::TopicConfig;
-use crate::topic::{Fault, Partition, Topic};
+use crate::topic::{Fault, LogDir, Partition, Topic};
 
 /// What is remembered between two rounds.
 #[derive(Default)]
@@ -24,6 +24,9 @@ pub(super) struct Cleaning {
     /// Set when the broker goes down: a round under way ends where it is.
     stopped: AtomicBool,
 }
+
+/// Up to where logs have been cleaned, by the folder they lie in.
+type ByFolder = BTreeMap<Arc<Path>, Offsets>;
 
 /// A log that is to be cleaned.
 struct Due {
@@ -42,16 +45,11 @@ impl Broker {
             return;
         }
         // Only what lies below the recovery points on disk can be cleaned.
-        if let Err(error) = self.checkpoint() {
-            return error!(%error, "compaction waits: the recovery points could not be written");
+        if let Err(error) = self.dirs.checkpoint(&self.topics.partitions(), false) {
+            error!(%error, "compaction waits where recovery points could not be written");
         }
-        let path = self.dir.path().join(CLEANER_OFFSETS);
-        let mut offsets = checkpoint::read_offsets(&*self.disk, &path).unwrap_or_else(|error| {
-            warn!(%error, "compaction begins at the start of every log");
-            None
-        });
-        let offsets = offsets.get_or_insert_default();
-        let mut due: Vec<Due> = compacted.iter().flat_map(|topic| self.due(topic, offsets, now)).collect();
+        let mut offsets = self.cleaned_offsets();
+        let mut due: Vec<Due> = compacted.iter().flat_map(|topic| self.due(topic, &offsets, now)).collect();
         due.sort_by(|a, b| {
             let urgency = |d: &Due| (d.plan.is_overdue(), d.plan.dirty_ratio());
             urgency(b).partial_cmp(&urgency(a)).unwrap_or(std::cmp::Ordering::Equal)
@@ -61,7 +59,7 @@ impl Broker {
                 return;
             }
             match self.clean_one(&due, now) {
-                Ok(Some(cleaned)) => self.keep(&due.partition, cleaned, offsets, &path),
+                Ok(Some(cleaned)) => self.keep(&due.partition, cleaned, &mut offsets),
                 Ok(None) => {}
                 Err(error) => {
                     let (topic, partition) = (&due.topic.name, due.partition.index());
@@ -71,20 +69,35 @@ impl Broker {
         }
     }
 
+    /// How far the logs of each folder have been cleaned.
+    fn cleaned_offsets(&self) -> ByFolder {
+        let of = |dir: &LogDir| {
+            let read = checkpoint::read_offsets(&*self.disk, &dir.path().join(CLEANER_OFFSETS));
+            let offsets = read.unwrap_or_else(|error| {
+                warn!(%error, "compaction begins at the start of every log");
+                None
+            });
+            (dir.path().into(), offsets.unwrap_or_default())
+        };
+        self.dirs.usable().map(of).collect()
+    }
+
     /// Ends a round of compaction at the next occasion.
     pub fn stop_cleaning(&self) {
         self.cleaning.stopped.store(true, Ordering::Relaxed);
     }
 
     /// The partitions of a topic that are worth a round.
-    fn due(&self, topic: &Arc<Topic>, offsets: &Offsets, now: i64) -> Vec<Due> {
+    fn due(&self, topic: &Arc<Topic>, offsets: &ByFolder, now: i64) -> Vec<Due> {
         let mut due = Vec::new();
         for partition in topic.partitions().iter() {
             let watermark = partition.last_stable_offset();
             let Ok(view) = partition.with_log(|log| log.view_to_clean(watermark)) else { continue };
             let key = partition.key();
-            let horizon_passed = self.cleaning.horizons.lock().get(&key).is_some_and(|horizon| *horizon <= now);
-            match Plan::new(view, rules(&topic.config()), offsets.get(&key).copied(), now) {
+            let horizon_passed =
+                self.cleaning.horizons.lock().get(&key).is_some_and(|horizon| *horizon <= now);
+            let cleaned = offsets.get(partition.home()).and_then(|offsets| offsets.get(&key).copied());
+            match Plan::new(view, rules(&topic.config()), cleaned, now) {
                 Ok(plan) if plan.is_due() || horizon_passed => {
                     due.push(Due { topic: topic.clone(), partition: partition.clone(), plan });
                 }
@@ -121,15 +134,17 @@ impl Broker {
     }
 
     /// Remembers how far a log was cleaned.
-    fn keep(&self, partition: &Partition, cleaned: Cleaned, offsets: &mut Offsets, path: &PathBuf) {
+    fn keep(&self, partition: &Partition, cleaned: Cleaned, offsets: &mut ByFolder) {
         let mut horizons = self.cleaning.horizons.lock();
         match cleaned.next_horizon_ms {
             Some(horizon) => horizons.insert(partition.key(), horizon),
             None => horizons.remove(&partition.key()),
         };
         drop(horizons);
+        let offsets = offsets.entry(partition.home().clone()).or_default();
         offsets.insert(partition.key(), cleaned.next_dirty_offset);
-        if let Err(error) = checkpoint::write_offsets(&*self.disk, path, offsets) {
+        let path = partition.home().join(CLEANER_OFFSETS);
+        if let Err(error) = checkpoint::write_offsets(&*self.disk, &path, offsets) {
             warn!(%error, "the next round of compaction will read more than it had to");
         }
     }

@@ -1,5 +1,5 @@
-//! Settings altered while the broker runs: of topics and of the broker, written to the metadata log and obeyed
-//! from then on.
+//! Settings altered while the broker runs: of topics and of the broker, written to the metadata log and
+//! obeyed from then on.
 
 use std::sync::Arc;
 

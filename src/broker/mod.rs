@@ -22,10 +22,11 @@ use crate::config::BrokerConfig;
 use crate::group::Coordinator;
 use crate::machine::Clock;
 use crate::metrics::{self, Metrics};
-use crate::topic::{LogDir, Topic, Topics};
+use crate::topic::{LogDirs, Topic, Topics};
 
+pub use crate::topic::OpenError;
 pub use configs::Alter;
-pub use report::Volume;
+pub use report::{Folder, Volume};
 pub use topics::{NewTopic, Refused, check_growth, check_topic_name};
 
 /// Everything that lives as long as the broker.
@@ -43,7 +44,7 @@ pub struct Broker {
     pub topics: Topics,
     /// The bytes that all requests together may hold.
     pub request_memory: RequestMemory,
-    dir: Arc<LogDir>,
+    dirs: LogDirs,
     disk: Arc<dyn Disk>,
     cleaning: compaction::Cleaning,
     groups: OnceCell<Coordinator>,
@@ -73,20 +74,20 @@ fn is_reserved(name: &str) -> bool {
 }
 
 impl Broker {
-    /// Opens the log folder, and every partition in it: afterwards the broker can serve.
+    /// Opens the log folders, and every partition in them: afterwards the broker can serve.
     pub fn open(
         config: BrokerConfig,
         metrics: Arc<Metrics>,
         disk: Arc<dyn Disk>,
         clock: Clock,
     ) -> Result<Arc<Broker>, OpenError> {
-        let [path] = config.log_dirs.as_slice() else { return Err(OpenError::OneLogDir) };
         let now = clock.now();
-        let mut dir = LogDir::open(disk.clone(), path, config.num_recovery_threads_per_data_dir)?;
-        let found = || adopt::topics(&*disk, path, &config);
-        let cluster = Arc::new(Solo::open(disk.clone(), path, dir.cluster_id(), found, now)?);
+        let mut dirs = LogDirs::open(&disk, &config.log_dirs, config.num_recovery_threads_per_data_dir)?;
+        let first = dirs.first().map(|dir| dir.path().to_owned()).unwrap_or_default();
+        let found = || Ok(adopt::topics(&*disk, &dirs, &config));
+        let cluster = Arc::new(Solo::open(disk.clone(), &first, dirs.cluster_id(), found, now)?);
         let image = cluster.image();
-        dir.claim(&image.cluster_id, config.node_id).map_err(OpenError::Foreign)?;
+        dirs.claim(&image.cluster_id, config.node_id)?;
         let live = configs::altered(&config, &image);
         let broker = Broker {
             request_memory: RequestMemory::new(
@@ -99,20 +100,19 @@ impl Broker {
             metrics,
             cluster,
             topics: Topics::default(),
-            dir: Arc::new(dir),
+            dirs,
             disk,
             cleaning: compaction::Cleaning::default(),
             groups: OnceCell::new(),
             producer_ids: tokio::sync::Mutex::default(),
         };
         broker.open_partitions(&image, true)?;
-        broker.dir.sweep(&image)?;
         Ok(Arc::new(broker))
     }
 
-    /// The folder of its data.
-    pub fn dir(&self) -> &LogDir {
-        &self.dir
+    /// The folders of its data.
+    pub fn dirs(&self) -> &LogDirs {
+        &self.dirs
     }
 
     /// The topic of this name, if it is open here.
@@ -133,30 +133,17 @@ impl Broker {
         }
     }
 
-    /// Writes the recovery points of all logs, so that a crash costs little reading.
+    /// Syncs what was written without a sync, and writes the recovery points of all logs, so that a crash
+    /// costs little reading.
     pub fn checkpoint(&self) -> Result<(), braid_storage::Error> {
-        self.dir.checkpoint(&self.topics.partitions())
+        self.dirs.checkpoint(&self.topics.partitions(), true)
     }
 
     /// Syncs and closes everything, and leaves the mark of a clean shutdown. Nothing may be appended any
     /// more.
     pub fn close(&self) -> Result<(), braid_storage::Error> {
-        self.dir.close(&self.topics.partitions())
+        self.dirs.close(&self.topics.partitions())
     }
-}
-
-/// Why the broker could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Several folders were given.
-    #[error("log.dirs names several folders or none; exactly one can be used in this version")]
-    OneLogDir,
-    /// The folder holds something else.
-    #[error("{0}")]
-    Foreign(String),
-    /// The disk, or what is on it.
-    #[error(transparent)]
-    Storage(#[from] braid_storage::Error),
 }
 
 /// The memory that the requests of all connections share, in units of a KiB.

@@ -1,10 +1,25 @@
 //! What metrics and health checks ask the broker.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
 use tokio::runtime::Handle;
 
 use super::Broker;
 use crate::group::Stats;
 use crate::metrics::{Counts, PartitionStat, Scrape};
+use crate::topic::Partition;
+
+/// A folder of `log.dirs`.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    /// Its absolute path.
+    pub path: PathBuf,
+    /// Why it cannot be used, if so.
+    pub wrong: Option<String>,
+    /// The volume it is on.
+    pub volume: Option<Volume>,
+}
 
 /// How much room there is where the log folder is, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -16,25 +31,26 @@ pub struct Volume {
 }
 
 impl Broker {
-    /// The path of the log folder, and the volume it is on, if that can be told.
-    pub async fn volume(&self) -> (String, Option<Volume>) {
-        let path = self.dir.path();
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let named = path.to_string_lossy().into_owned();
-        let measured = tokio::task::spawn_blocking(move || {
-            let stat = rustix::fs::statvfs(&path).ok()?;
-            let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(stat.f_frsize)).unwrap_or(i64::MAX);
-            Some(Volume { total: bytes(stat.f_blocks), usable: bytes(stat.f_bavail) })
-        });
-        (named, measured.await.unwrap_or_default())
+    /// Every log folder: its path, what is wrong with it, and the volume it is on, if that can be told.
+    pub async fn folders(&self) -> Vec<Folder> {
+        let state = self.dirs.state();
+        let measure = move || {
+            let one = |(path, wrong): (PathBuf, Option<String>)| {
+                let path = std::path::absolute(&path).unwrap_or(path);
+                let volume = if wrong.is_none() { volume(&path) } else { None };
+                Folder { path, wrong, volume }
+            };
+            state.into_iter().map(one).collect()
+        };
+        tokio::task::spawn_blocking(measure).await.unwrap_or_default()
     }
 
     /// Whether the broker works; the error is for people.
     pub fn health(&self) -> Result<(), String> {
-        match self.dir.failure() {
-            Some(error) => Err(format!("the log folder failed: {error}")),
-            None => Ok(()),
-        }
+        let failed = self.dirs.state().into_iter().filter_map(|(path, wrong)| Some((path, wrong?)));
+        let lines: Vec<String> =
+            failed.map(|(path, why)| format!("the log folder {} failed: {why}", path.display())).collect();
+        if lines.is_empty() { Ok(()) } else { Err(lines.join("\n")) }
     }
 
     /// The groups' figures; none while the coordinator does not run.
@@ -49,7 +65,7 @@ impl Broker {
 impl Scrape for Broker {
     fn partitions(&self) -> Vec<PartitionStat> {
         let stat = |topic: &crate::topic::Topic| -> Vec<PartitionStat> {
-            let one = |partition: &std::sync::Arc<crate::topic::Partition>| {
+            let one = |partition: &Arc<Partition>| {
                 let stat = partition.with_log(|log| PartitionStat {
                     topic: topic.name.clone(),
                     partition: partition.index(),
@@ -69,9 +85,7 @@ impl Scrape for Broker {
         let image = self.cluster.image();
         let partitions = self.topics.partitions();
         let offline = partitions.iter().filter(|p| p.is_offline()).count();
-        let producers = |p: &std::sync::Arc<crate::topic::Partition>| {
-            p.with_log(|log| log.producers().len()).unwrap_or(0)
-        };
+        let producers = |p: &Arc<Partition>| p.with_log(|log| log.producers().len()).unwrap_or(0);
         let groups = self.group_stats();
         Counts {
             active_controllers: 1,
@@ -83,7 +97,7 @@ impl Scrape for Broker {
             offline_partitions: offline,
             offline_replicas: offline,
             producer_ids: partitions.iter().map(producers).sum(),
-            offline_log_dirs: usize::from(self.dir.failure().is_some()),
+            offline_log_dirs: self.dirs.state().iter().filter(|(_, wrong)| wrong.is_some()).count(),
             groups: groups.groups(),
             offsets: groups.offsets,
             groups_stable: groups.stable,
@@ -93,4 +107,10 @@ impl Scrape for Broker {
             ..Counts::default()
         }
     }
+}
+
+fn volume(path: &Path) -> Option<Volume> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(stat.f_frsize)).unwrap_or(i64::MAX);
+    Some(Volume { total: bytes(stat.f_blocks), usable: bytes(stat.f_bavail) })
 }

@@ -51,7 +51,7 @@ impl Broker {
     /// Writes down where these partitions start: when it returns, that survives a crash.
     pub async fn save_starts(self: &Arc<Self>, partitions: Vec<Arc<Partition>>) -> Result<(), ErrorCode> {
         let broker = self.clone();
-        let saved = tokio::task::spawn_blocking(move || broker.dir.save_starts(&partitions)).await;
+        let saved = tokio::task::spawn_blocking(move || broker.dirs.save_starts(&partitions)).await;
         saved.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic())).map_err(|error| {
             error!(%error, "the starts of logs could not be written");
             ErrorCode::KAFKA_STORAGE_ERROR

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use super::Broker;
 use crate::cluster::{Change, Image, PRODUCER_ID_BLOCK, TopicImage};
 use crate::config::TopicConfig;
-use crate::topic::{Partition, Topic};
+use crate::topic::{OpenError, Partition, Topic};
 
 /// More partitions than this are refused, all topics together.
 const PARTITIONS_MAX: usize = 100_000;
@@ -133,14 +133,15 @@ impl Broker {
         let work = async move {
             let turn = broker.cluster.turn().await;
             let (changes, outcome) = decide(turn.image(), &broker)?;
-            let storage = |e: braid_storage::Error| {
+            let storage = |e: OpenError| {
                 error!(error = %e, "a change of the cluster failed");
                 (
                     ErrorCode::KAFKA_STORAGE_ERROR,
                     "Disk error when trying to access log file on the disk.".into(),
                 )
             };
-            let next = turn.commit(changes.clone(), broker.clock.now()).await.map_err(storage)?;
+            let next =
+                turn.commit(changes.clone(), broker.clock.now()).await.map_err(|e| storage(e.into()))?;
             let opening = broker.clone();
             let opened = tokio::task::spawn_blocking(move || {
                 opening.reconfigure(&next, &changes);
@@ -158,7 +159,7 @@ impl Broker {
     }
 
     /// Opens the partitions of the image that are not open yet.
-    pub(super) fn open_partitions(&self, image: &Image, at_start: bool) -> Result<(), braid_storage::Error> {
+    pub(super) fn open_partitions(&self, image: &Image, at_start: bool) -> Result<(), OpenError> {
         let open =
             |topic: &TopicImage| self.topics.get_by_id(topic.id).map_or(0, |t| t.partitions().len() as i32);
         let (mut wanted, broker) = (Vec::new(), self.live());
@@ -167,7 +168,13 @@ impl Broker {
             wanted.extend((open(topic)..topic.partitions).map(|n| (topic.clone(), n, config.clone())));
         }
         let begin = std::time::Instant::now();
-        let mut opened = self.dir.open_all(&wanted, &broker, self.clock.now(), at_start)?.into_iter();
+        let now = self.clock.now();
+        let opened = match at_start {
+            true => self.dirs.open_at_start(&wanted, image, &broker, now)?,
+            false => self.dirs.create(&wanted, &broker, now)?,
+        };
+        let offline = opened.iter().filter(|partition| partition.is_offline()).count();
+        let mut opened = opened.into_iter();
         for topic in image.topics() {
             let missing = (topic.partitions - open(topic)).max(0) as usize;
             let more: Vec<Arc<Partition>> = opened.by_ref().take(missing).collect();
@@ -182,7 +189,7 @@ impl Broker {
         }
         if at_start && !wanted.is_empty() {
             let took_ms = begin.elapsed().as_millis() as u64;
-            info!(partitions = wanted.len(), took_ms, "logs opened");
+            info!(partitions = wanted.len() - offline, offline, took_ms, "logs opened");
         }
         Ok(())
     }
@@ -193,7 +200,7 @@ impl Broker {
             if image.topic_by_id(topic.id).is_none() {
                 self.topics.remove(topic.id);
                 self.metrics.forget(&topic.name);
-                topic.partitions().iter().for_each(|partition| self.dir.delete(partition));
+                self.dirs.delete(&topic.partitions());
             }
         }
     }

@@ -29,9 +29,9 @@ pub struct Solo {
 impl Solo {
     /// Opens the metadata log in `dir`, or begins one, and replays it.
     ///
-    /// A new one is of the cluster given, or of a new one, and begins with the changes that `found` brings: all
-    /// in one batch, so that a crash leaves all of them or none. The log is always recovered from its start: it
-    /// is small, and every record in it was synced.
+    /// A new one is of the cluster given, or of a new one, and begins with the changes that `found` brings:
+    /// all in one batch, so that a crash leaves all of them or none. The log is always recovered from its
+    /// start: it is small, and every record in it was synced.
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -48,7 +48,8 @@ impl Solo {
         }
         if image.cluster_id.is_empty() {
             let new = || braid_protocol::Uuid(*uuid::Uuid::new_v4().as_bytes()).to_string();
-            let mut first = vec![Change::Formatted { cluster_id: cluster_id.map_or_else(new, str::to_owned) }];
+            let mut first =
+                vec![Change::Formatted { cluster_id: cluster_id.map_or_else(new, str::to_owned) }];
             first.extend(found()?);
             write(&mut log, &first, now_ms)?;
             first.iter().for_each(|change| image.apply(change));

@@ -103,7 +103,7 @@ log_cleanup_policy: CleanupPolicy, Live("delete"), Any,
     "What becomes of old records: delete, compact, or both.";
 log_cleaner_enable: bool, Fixed("true"), Any, "Whether topics that should be compacted are.";
 log_cleaner_dedupe_buffer_size: i64, Fixed("134217728"), AtLeast(1048576),
-    "Memory for the keys of one round of compaction, 24 bytes each; a log with more keys takes several rounds.";
+    "Memory for the keys of one round of compaction, 24 bytes each; more keys take more rounds.";
 log_cleaner_io_max_bytes_per_second: f64, Fixed("1.7976931348623157E308"), AtLeast(1),
     "How fast compaction may read and write.";
 log_cleaner_backoff_ms: i64, Fixed("15000"), AtLeast(0),

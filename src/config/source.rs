@@ -264,8 +264,8 @@ impl BrokerConfig {
         if self.queued_max_request_bytes < 0 {
             self.queued_max_request_bytes = memory::available() / 4;
         }
-        if self.log_dirs.len() != 1 {
-            return Err(("log.dirs", "one folder: several are not possible in this version".to_owned()));
+        if self.log_dirs.is_empty() {
+            return Err(("log.dirs", "a folder, or several separated by commas".to_owned()));
         }
         self.ordered()
     }

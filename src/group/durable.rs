@@ -6,8 +6,8 @@ use braid_protocol::data::offsets::{GroupMetadataValue, MemberMetadata};
 use bytes::Bytes;
 
 use super::Record;
-use super::consumer::Change;
 use super::classic::{Group, Member, State, Turn};
+use super::consumer::Change;
 use crate::machine::Millis;
 
 impl Group {

@@ -145,7 +145,10 @@ impl Coordinator {
     }
 
     /// OffsetDelete.
-    pub async fn delete_offsets(&self, request: OffsetDeleteRequest) -> Result<OffsetDeleteResponse, ErrorCode> {
+    pub async fn delete_offsets(
+        &self,
+        request: OffsetDeleteRequest,
+    ) -> Result<OffsetDeleteResponse, ErrorCode> {
         let id = request.group_id.clone();
         reply!(self.ask(&id, Input::DeleteOffsets(request)), DeleteOffsets)
     }

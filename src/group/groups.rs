@@ -12,7 +12,10 @@ use bytes::Bytes;
 
 use super::classic::{Group, Turn};
 use super::consumer::{self, Consumers};
-use super::{Beat, GroupConfig, Input, Join, TEXT_MAX, Record, Reply, Stats, describe, join, leave, offset_delete, offsets, sync};
+use super::{
+    Beat, GroupConfig, Input, Join, Record, Reply, Stats, TEXT_MAX, describe, join, leave, offset_delete,
+    offsets, sync,
+};
 use crate::machine::{Effects, Machine, Millis, Ticket};
 
 /// From this version a member of a group that is not there is told so.
@@ -284,7 +287,9 @@ impl Machine for Groups {
                 });
                 known.unwrap_or(HeartbeatResponse { error_code: missing, ..Default::default() }).into()
             }
-            Input::ConsumerHeartbeat(beat) => self.beat(now, &beat, out).unwrap_or_else(consumer::refused).into(),
+            Input::ConsumerHeartbeat(beat) => {
+                self.beat(now, &beat, out).unwrap_or_else(consumer::refused).into()
+            }
             Input::Leave(request) => self.leave(now, request, out),
             Input::Commit(commit) => self.commit(now, &commit, out),
             Input::Fetch(request) => match self.groups.get(&request.group_id) {

@@ -2,9 +2,9 @@
 //!
 //! Every group lives in one partition of `__consumer_offsets`, chosen by a hash of its id. Each partition has
 //! one [`Groups`] machine and one task that drives it (see [`crate::machine`]); [`Coordinator`] finds the
-//! right one. The files: `groups` is the machine; `classic` one group, `consumer` one of the new kind (KIP-848);
-//! `join`, `sync`, `leave`, `offsets` and `describe` what can be asked of it; `durable` and `record` what the
-//! log keeps of it.
+//! right one. The files: `groups` is the machine; `classic` one group, `consumer` one of the new kind
+//! (KIP-848); `join`, `sync`, `leave`, `offsets` and `describe` what can be asked of it; `durable` and
+//! `record` what the log keeps of it.
 //!
 //! Not done: transactional offsets.
 

@@ -15,8 +15,8 @@ use braid_protocol::api::offset_fetch::{
 };
 use braid_protocol::data::offsets::OffsetCommitValue;
 
-use super::{Commit, Record};
 use super::classic::{Group, State, Turn};
+use super::{Commit, Record};
 use crate::machine::Millis;
 
 /// What one group has committed: topic, partition, value.
@@ -82,11 +82,7 @@ pub(super) fn fetch_nothing(request: OffsetFetchRequestGroup) -> OffsetFetchResp
 
 impl Group {
     /// Remembers offsets, if the sender may; a partition with too much metadata is refused alone.
-    pub(super) fn commit(
-        &mut self,
-        turn: &mut Turn<'_>,
-        commit: &Commit,
-    ) -> OffsetCommitResponse {
+    pub(super) fn commit(&mut self, turn: &mut Turn<'_>, commit: &Commit) -> OffsetCommitResponse {
         let (request, version) = (&commit.request, commit.version);
         let checked = match self.consumers() {
             Some(consumers) => consumers.check_commit(request, version),

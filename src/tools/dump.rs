@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::Failure;
 use super::entries::{self, Entry, OffsetEntry, ProducerEntry, Table, TimeEntry, TxnEntry};
 use super::finding::Finding;
-use super::folder::{CLEANED, of_error, segment_file};
+use super::folder::{CLEANED, of_error, read_offsets, segment_file};
 use super::read_only::ReadOnly;
 use super::walk::{Batch, Walk};
 
@@ -233,7 +233,7 @@ fn epochs(path: &Path, bytes: &[u8], out: &mut dyn Write) -> Result<Vec<Finding>
 }
 
 fn offsets(path: &Path, out: &mut dyn Write) -> Result<Vec<Finding>, Failure> {
-    known(path, checkpoint::read_offsets(&ReadOnly, path), |offsets| {
+    known(path, read_offsets(path), |offsets| {
         for ((topic, partition), offset) in offsets {
             writeln!(out, "topic: {topic} partition: {partition} offset: {offset}")?;
         }

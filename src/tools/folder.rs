@@ -58,7 +58,7 @@ impl DataFolder {
     pub(super) fn read(path: &Path) -> DataFolder {
         let mut findings = Vec::new();
         let mut offsets = |name: &str| {
-            let read = checkpoint::read_offsets(&ReadOnly, &path.join(name));
+            let read = read_offsets(&path.join(name));
             let read = read.map_err(|error| findings.push(of_error(&path.join(name), error))).ok().flatten();
             (read.is_some(), read.unwrap_or_default())
         };
@@ -131,6 +131,14 @@ pub(super) fn lock(dir: &Path) -> Result<Option<File>, String> {
             Err(format!("{} is used by a broker; stop it first", dir.display()))
         }
         Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// Reads a checkpoint; Kafka makes these files before it has anything to say, and then they are empty.
+pub(super) fn read_offsets(path: &Path) -> Result<Option<Offsets>, Error> {
+    match checkpoint::read(&ReadOnly, path)? {
+        Some(bytes) if bytes.is_empty() => Ok(Some(Offsets::new())),
+        _ => checkpoint::read_offsets(&ReadOnly, path),
     }
 }
 

@@ -1,77 +1,91 @@
-//! The log folder: who owns it, how it was left, and the opening, check-pointing and closing of the logs in
-//! it.
+//! One folder of `log.dirs`: who owns it, how it was left, and the opening, check-pointing and closing of the
+//! logs in it.
 
-use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use braid_protocol::Uuid;
 use braid_storage::checkpoint::{self, MetaProperties};
 use braid_storage::dir::DirLock;
 use braid_storage::disk::Entry;
 use braid_storage::flush::{Dirty, Flusher};
-use braid_storage::{Disk, Error, Log, LogConfig, OpenMode, Rules, TimestampType};
+use braid_storage::{Disk, Error, Log, OpenMode};
 use parking_lot::Mutex;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
-use super::partition::{Partition, Settings};
+use super::partition::{Home, Partition};
 use super::points::{Key, Points};
-use crate::cluster::{Image, TopicImage};
-use crate::config::{BrokerConfig, TopicConfig};
-
-/// A compressed batch may become this many times the largest message, and at least [`DECOMPRESSED_MIN`].
-const DECOMPRESSED_TIMES: usize = 100;
-const DECOMPRESSED_MIN: usize = 100 << 20;
+use super::settings::{log_config, settings};
+use crate::cluster::TopicImage;
+use crate::config::{BrokerConfig, Durability, TopicConfig};
 
 /// A folder of `log.dirs`, owned by this process until dropped.
 pub struct LogDir {
-    path: PathBuf,
+    path: Arc<Path>,
     disk: Arc<dyn Disk>,
-    threads: usize,
     clean: bool,
     meta: Option<MetaProperties>,
     flusher: Arc<Flusher>,
+    failed: Arc<AtomicBool>,
     /// What the checkpoints on disk say. Held while they are written; taken before a partition's lock.
     points: Mutex<Points>,
+    /// The folders that were in it when it was opened.
+    found: Vec<String>,
+    /// How many partitions lie here.
+    pub(super) partitions: AtomicUsize,
     _lock: Option<DirLock>,
 }
 
 /// A partition to open: its topic, its number, its topic's config.
 pub type Wanted = (Arc<TopicImage>, i32, TopicConfig);
 
+/// What is in a partition's folder.
+#[derive(PartialEq)]
+enum Remains {
+    /// There is no such folder, or none that a log could be opened in.
+    None,
+    /// Nothing, or what another topic left is now out of the way.
+    Empty,
+    /// A log; `named` if the folder tells whose it is.
+    Log { named: bool },
+}
+
 impl LogDir {
-    /// Takes possession of the folder, and sees how it was left. `threads` open logs at the same time.
-    pub fn open(disk: Arc<dyn Disk>, path: &Path, threads: i32) -> Result<LogDir, Error> {
+    /// Takes possession of the folder, and sees how it was left.
+    pub(super) fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<LogDir, Error> {
         let lock = disk.is_real().then(|| DirLock::acquire(path)).transpose()?;
         let clean = checkpoint::take_clean_mark(&*disk, path)?;
         let points = Mutex::new(Points::read(&*disk, path)?);
         let meta = MetaProperties::read(&*disk, path)?;
-        let failed = {
-            let path = path.to_owned();
-            move |error: &io::Error| {
-                let dir = path.display();
-                error!(%error, "log folder {dir} failed; restart the broker once it is mended");
-            }
+        let at = |source| Error::Io { path: path.to_owned(), source };
+        let entries = match disk.list(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            listed => listed.map_err(at)?,
         };
-        let flusher = Flusher::start(disk.is_real().then_some(path), failed)
-            .map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        let failed = Arc::new(AtomicBool::new(false));
+        let tell = {
+            let (path, failed) = (path.to_owned(), failed.clone());
+            move |error: &io::Error| fail(&path, &failed, error)
+        };
+        let flusher = Flusher::start(disk.is_real().then_some(path), tell).map_err(at)?;
         Ok(LogDir {
-            path: path.to_owned(),
+            path: path.into(),
             disk,
-            threads: threads.max(1) as usize,
             clean,
             meta,
             flusher: Arc::new(flusher),
+            failed,
             points,
+            found: entries.into_iter().filter(|entry| entry.is_dir).map(|entry| entry.name).collect(),
+            partitions: AtomicUsize::new(0),
             _lock: lock,
         })
     }
 
     /// The cluster that the folder says it belongs to.
-    pub fn cluster_id(&self) -> Option<&str> {
+    pub(super) fn cluster_id(&self) -> Option<&str> {
         self.meta.as_ref().map(|meta| meta.cluster_id.as_str())
     }
 
@@ -85,26 +99,48 @@ impl LogDir {
         &self.path
     }
 
-    /// Marks the folder as this broker's; the error says whose it is instead.
-    pub fn claim(&mut self, cluster_id: &str, node_id: i32) -> Result<(), String> {
-        match &self.meta {
-            Some(meta) if meta.cluster_id != cluster_id => {
+    /// The names of the folders that were in it when it was opened.
+    pub fn found(&self) -> &[String] {
+        &self.found
+    }
+
+    /// Was it left by a broker that could not close its logs?
+    pub(super) fn must_be_checked(&self) -> bool {
+        !self.clean && !self.points.lock().is_empty()
+    }
+
+    /// What its partitions need of it.
+    pub(super) fn home(&self) -> Home {
+        let flusher = Some(self.flusher.clone());
+        Home { path: self.path.clone(), flusher, failed: self.failed.clone() }
+    }
+
+    /// Whose folder it is, if it is not this broker's.
+    pub(super) fn owner(&self, cluster_id: &str, node_id: i32) -> Option<String> {
+        let dir = self.path.display();
+        match self.meta.as_ref()? {
+            meta if meta.cluster_id != cluster_id => {
                 let theirs = &meta.cluster_id;
-                Err(format!("it belongs to cluster {theirs}, but its metadata to cluster {cluster_id}"))
+                Some(format!("{dir} belongs to cluster {theirs}, but the metadata to cluster {cluster_id}"))
             }
-            Some(meta) if meta.node_id != node_id => {
-                Err(format!("it belongs to node.id={}, but this broker has node.id={node_id}", meta.node_id))
+            meta if meta.node_id != node_id => {
+                let theirs = meta.node_id;
+                Some(format!("{dir} belongs to node.id={theirs}, but this broker has node.id={node_id}"))
             }
-            Some(_) => Ok(()),
-            None => {
-                let directory_id = uuid::Uuid::new_v4();
-                let meta = MetaProperties { cluster_id: cluster_id.to_owned(), node_id, directory_id };
-                self.keep_folder().map_err(|e| e.to_string())?;
-                meta.write(&*self.disk, &self.path).map_err(|e| e.to_string())?;
-                self.meta = Some(meta);
-                Ok(())
-            }
+            _ => None,
         }
+    }
+
+    /// Marks the folder as this broker's, if it is nobody's yet.
+    pub(super) fn claim(&mut self, cluster_id: &str, node_id: i32) -> Result<(), Error> {
+        if self.meta.is_none() {
+            let directory_id = uuid::Uuid::new_v4();
+            let meta = MetaProperties { cluster_id: cluster_id.to_owned(), node_id, directory_id };
+            meta.write(&*self.disk, &self.path)?;
+            self.keep_folder()?;
+            self.meta = Some(meta);
+        }
+        Ok(())
     }
 
     /// Makes a folder that may just have been created survive a power cut, and those above it likewise.
@@ -120,92 +156,104 @@ impl LogDir {
         Ok(())
     }
 
-    /// Opens partitions, several at a time, in the order given. At the start of the broker they are recovered
-    /// if the last one did not end cleanly; later on they are new.
-    pub fn open_all(
-        &self,
-        wanted: &[Wanted],
-        broker: &BrokerConfig,
-        now_ms: i64,
-        at_start: bool,
-    ) -> Result<Vec<Arc<Partition>>, Error> {
-        if at_start && !self.clean && !self.points.lock().is_empty() {
-            info!(logs = wanted.len(), "the last shutdown was not clean: checking the logs");
-        }
-        let begin = Instant::now();
-        let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let worker = || {
-            let mut opened = Vec::new();
-            while let Some(one) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                opened.push(self.open_one(one, broker, now_ms, at_start)?);
-                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                if done % 1000 == 0 && at_start {
-                    info!("{done} of {} logs opened after {} ms", wanted.len(), begin.elapsed().as_millis());
-                }
-            }
-            Ok(opened)
-        };
-        let opened: Result<Vec<Vec<Arc<Partition>>>, Error> = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..self.threads).map(|_| scope.spawn(worker)).collect();
-            workers.into_iter().map(|w| w.join().unwrap_or_else(|e| std::panic::resume_unwind(e))).collect()
-        });
-        let mut by_name: BTreeMap<(Arc<str>, i32), Arc<Partition>> =
-            opened?.into_iter().flatten().map(|p| ((p.topic().clone(), p.index()), p)).collect();
-        Ok(wanted
-            .iter()
-            .filter_map(|(topic, index, _)| by_name.remove(&(topic.name.clone(), *index)))
-            .collect())
-    }
-
-    fn open_one(
+    /// Opens a partition. At the start of the broker it is recovered if the last one did not end cleanly;
+    /// later on it is new.
+    pub(super) fn open_one(
         &self,
         (topic, index, config): &Wanted,
         broker: &BrokerConfig,
         now_ms: i64,
         at_start: bool,
     ) -> Result<Arc<Partition>, Error> {
-        let dir = self.path.join(folder(&topic.name, *index));
-        self.identify(&dir, topic.id)?;
-        let (recovery_point, start) = self.points_of(&dir, &(topic.name.to_string(), *index))?;
+        let (dir, key) = (self.folder(&topic.name, *index), (topic.name.to_string(), *index));
+        let remains = self.examine(&dir, topic.id)?;
+        let (recovery_point, start) = self.points_of(&dir, &key, &remains, at_start)?;
+        if remains != (Remains::Log { named: true }) {
+            checkpoint::write_topic_id(&*self.disk, &dir, &uuid::Uuid::from_bytes(topic.id.0))?;
+        }
         let mode = match self.clean || !at_start {
             true => OpenMode::Clean,
             false => OpenMode::Recover { recovery_point },
         };
         let log = Log::open(self.disk.clone(), &dir, log_config(config, broker), mode, start, now_ms)?;
-        let (name, flusher) = (topic.name.clone(), self.flusher.clone());
-        Ok(Arc::new(Partition::new(name, *index, settings(config), flusher, log)))
+        Ok(Arc::new(Partition::new(topic.name.clone(), *index, settings(config), self.home(), log)))
+    }
+
+    /// The path of a partition's folder.
+    pub(super) fn folder(&self, topic: &str, index: i32) -> PathBuf {
+        self.path.join(folder(topic, index))
+    }
+
+    /// What is in a partition's folder. What another topic of the same name left is put aside.
+    fn examine(&self, dir: &Path, id: Uuid) -> Result<Remains, Error> {
+        let entries = match self.disk.list(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Remains::None),
+            listed => listed.map_err(|source| Error::Io { path: dir.to_owned(), source })?,
+        };
+        if entries.is_empty() {
+            return Ok(Remains::Empty);
+        }
+        let is_log = |entry: &Entry| !entry.is_dir && entry.name.ends_with(".log");
+        match self.is_of(dir, id) {
+            Some(false) => self.put_aside(dir).map(|()| Remains::Empty),
+            named if entries.iter().any(is_log) => Ok(Remains::Log { named: named.is_some() }),
+            _ => Ok(Remains::None),
+        }
+    }
+
+    /// Is this the folder of the topic of that id? None if it does not tell.
+    pub(super) fn is_of(&self, dir: &Path, id: Uuid) -> Option<bool> {
+        let found = checkpoint::read_topic_id(&*self.disk, dir).unwrap_or_else(|error| {
+            warn!(%error, "it is written anew");
+            None
+        });
+        found.map(|found| found.as_bytes() == &id.0)
     }
 
     /// The recovery point and the start of a log. One that begins must not inherit those of a deleted log of
-    /// the same name: it would seem to have lost what it never had.
-    fn points_of(&self, dir: &Path, key: &Key) -> Result<(i64, i64), Error> {
-        let is_log = |entry: &Entry| !entry.is_dir && entry.name.ends_with(".log");
-        let begins = match self.disk.list(dir) {
-            Ok(entries) => !entries.iter().any(is_log),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-            Err(source) => return Err(Error::Io { path: dir.to_owned(), source }),
-        };
+    /// the same name: it would seem to have lost what it never had. A deleted topic's are forgotten with it,
+    /// so that at the start of the broker they are the log's own: one that had records and is gone is not
+    /// begun anew, unless somebody left an empty folder in its place.
+    fn points_of(
+        &self,
+        dir: &Path,
+        key: &Key,
+        remains: &Remains,
+        at_start: bool,
+    ) -> Result<(i64, i64), Error> {
         let mut points = self.points.lock();
-        if begins && points.forget(key) {
+        let (recovery_point, start) = points.of(key);
+        match remains {
+            Remains::Log { .. } => return Ok((recovery_point, start)),
+            Remains::None if at_start && recovery_point.max(start) > 0 => {
+                let why = "the log is gone, but the recovery point says that it had records";
+                return Err(Error::Corrupt { path: dir.to_owned(), offset: start, why });
+            }
+            Remains::None | Remains::Empty => {}
+        }
+        if points.forget(key) {
             points.write(&*self.disk, &self.path)?;
         }
-        Ok(points.of(key))
+        Ok((0, 0))
     }
 
-    /// Makes sure that the folder is this topic's: one that was left by another topic of the same name is put
-    /// aside.
-    fn identify(&self, dir: &Path, id: Uuid) -> Result<(), Error> {
-        let id = uuid::Uuid::from_bytes(id.0);
-        match checkpoint::read_topic_id(&*self.disk, dir) {
-            Ok(Some(found)) if found == id => return Ok(()),
-            Ok(Some(_)) => self.put_aside(dir)?,
-            Ok(None) => {}
-            Err(error) => warn!(%error, "writing it anew"),
+    /// Do the checkpoints say that this log had records?
+    pub(super) fn knows(&self, key: &Key) -> bool {
+        let (recovery_point, start) = self.points.lock().of(key);
+        recovery_point.max(start) > 0
+    }
+
+    /// Forgets the points of all logs but these.
+    pub(super) fn forget_others(&self, is_here: impl Fn(&Key) -> bool) -> Result<(), Error> {
+        let mut points = self.points.lock();
+        match points.keep(is_here) {
+            true => points.write(&*self.disk, &self.path),
+            false => Ok(()),
         }
-        checkpoint::write_topic_id(&*self.disk, dir, &id)
     }
 
-    fn put_aside(&self, dir: &Path) -> Result<(), Error> {
+    /// Gives the folder of no topic of this cluster a name that nothing takes for a partition's.
+    pub(super) fn put_aside(&self, dir: &Path) -> Result<(), Error> {
         let mut stray = dir.as_os_str().to_owned();
         stray.push(format!(".{}-stray", uuid::Uuid::new_v4().simple()));
         warn!(
@@ -217,18 +265,13 @@ impl LogDir {
         renamed.map_err(|source| Error::Io { path: dir.to_owned(), source })
     }
 
-    /// Removes what deleted topics left behind, and puts aside the folders of topics that the image does not
-    /// know.
-    pub fn sweep(&self, image: &Image) -> Result<(), Error> {
-        let at = |source| Error::Io { path: self.path.clone(), source };
-        let known: HashSet<String> =
-            image.topics().flat_map(|t| (0..t.partitions).map(|n| folder(&t.name, n))).collect();
-        for entry in self.disk.list(&self.path).map_err(at)?.into_iter().filter(|entry| entry.is_dir) {
-            let (name, dir) = (entry.name.as_str(), self.path.join(&entry.name));
+    /// Removes what deleted topics left behind, and puts aside the folders of partitions that are not known.
+    pub(super) fn sweep(&self, known: impl Fn(&str, i32) -> bool) -> Result<(), Error> {
+        for name in &self.found {
+            let dir = self.path.join(name);
             if name.ends_with("-delete") {
-                self.disk.remove(&dir).map_err(at)?;
-            } else if partition_of_folder(name).is_some()
-                && !known.contains(name)
+                self.disk.remove(&dir).map_err(|source| Error::Io { path: dir, source })?;
+            } else if partition_of_folder(name).is_some_and(|(topic, index)| !known(topic, index))
                 && name != crate::cluster::FOLDER
             {
                 self.put_aside(&dir)?;
@@ -237,35 +280,53 @@ impl LogDir {
         Ok(())
     }
 
-    /// Deletes a partition's files. Readers that are at it may finish.
-    pub fn delete(&self, partition: &Partition) {
-        partition.go_offline();
-        if let Err(error) = partition.delete_log() {
+    /// Deletes the files of partitions of this folder, and forgets their points. Readers that are at them may
+    /// finish.
+    pub(super) fn delete(&self, partitions: &[Arc<Partition>]) {
+        // A round of checkpoints under way skips what is offline.
+        partitions.iter().for_each(|partition| partition.go_offline());
+        let mut points = self.points.lock();
+        let forgotten = partitions.iter().filter(|partition| points.forget(&partition.key())).count();
+        let forget = if forgotten > 0 { points.write(&*self.disk, &self.path) } else { Ok(()) };
+        drop(points);
+        let removed = partitions.iter().map(|partition| {
+            self.partitions.fetch_sub(1, Ordering::Relaxed);
+            let dir = self.folder(partition.topic(), partition.index());
+            partition.delete_log().unwrap_or_else(|| braid_storage::dir::delete(&*self.disk, &dir))
+        });
+        for error in std::iter::once(forget).chain(removed).filter_map(Result::err) {
             error!(%error, "the files of a deleted topic could not be removed; the next start tries again");
         }
     }
 
-    /// Writes down what recovery would otherwise have to find out, and where the logs start.
-    pub fn checkpoint(&self, partitions: &[Arc<Partition>]) -> Result<(), Error> {
+    /// Writes down what recovery would otherwise have to find out, and where the logs start. One log that
+    /// cannot tell keeps the points it had. With `sync`, what was written without a sync is synced before.
+    pub(super) fn checkpoint(&self, partitions: &[Arc<Partition>], sync: bool) -> Result<(), Error> {
+        if sync {
+            let unsynced = partitions.iter().filter(|p| p.durability() == Durability::Written);
+            self.flush(unsynced.map(|p| p.clone() as Arc<dyn Dirty>).collect())?;
+        }
         let mut points = self.points.lock();
-        let (mut next, mut moved) = (Points::default(), Vec::with_capacity(partitions.len()));
+        let mut moved = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let written = partition.with_log(|log| {
                 log.checkpoint()?;
                 Ok((log.synced_offset(), log.start_offset(), log.first_base_offset()))
             });
             match written {
-                Ok(written) => {
-                    let (recovery, start, first) = written?;
-                    next.set(partition.key(), recovery, start, first);
+                Ok(Ok((recovery, start, first))) => {
+                    points.set(partition.key(), recovery, start, first);
                     moved.push((partition, recovery));
                 }
-                // What is offline keeps the points it had.
-                Err(_) => next.copy(&partition.key(), &points),
+                Ok(Err(error)) => {
+                    let error: Error = error;
+                    error!(%error, "this log keeps its recovery point");
+                }
+                Err(_) => {}
             }
         }
-        next.write(&*self.disk, &self.path)?;
-        *points = next;
+        points.write(&*self.disk, &self.path)?;
+        drop(points);
         for (partition, recovery) in moved {
             // One that has gone offline since needs no news.
             let _ = partition.with_log(|log| log.checkpointed(recovery));
@@ -274,7 +335,7 @@ impl LogDir {
     }
 
     /// Writes down where these logs start: records that were deleted must not come back after a crash.
-    pub fn save_starts(&self, partitions: &[Arc<Partition>]) -> Result<(), Error> {
+    pub(super) fn save_starts(&self, partitions: &[Arc<Partition>]) -> Result<(), Error> {
         let mut points = self.points.lock();
         for partition in partitions {
             let starts = partition.with_log(|log| (log.start_offset(), log.first_base_offset()));
@@ -286,28 +347,47 @@ impl LogDir {
     }
 
     /// Syncs and closes all logs; if every one could be, leaves the mark of a clean shutdown.
-    pub fn close(&self, partitions: &[Arc<Partition>]) -> Result<(), Error> {
-        let mut offline = 0;
+    pub(super) fn close(&self, partitions: &[Arc<Partition>]) -> Result<(), Error> {
+        let mut open = 0;
         let mut finished: Vec<Arc<dyn Dirty>> = Vec::new();
         for partition in partitions {
             match partition.with_log(Log::finish) {
-                Ok(done) => done.map(|()| finished.push(partition.clone()))?,
-                Err(_) => offline += 1,
+                Ok(Ok(())) => finished.push(partition.clone()),
+                Ok(Err(error)) => {
+                    error!(%error, "a log could not be closed");
+                    open += 1;
+                }
+                Err(_) => open += 1,
             }
         }
-        let flushed = self.flusher.flush(finished);
-        flushed.map_err(|source| Error::Io { path: self.path.clone(), source })?;
-        self.checkpoint(partitions)?;
-        if offline == 0 {
+        self.flush(finished)?;
+        self.checkpoint(partitions, false)?;
+        if open == 0 {
             return checkpoint::mark_clean(&*self.disk, &self.path);
         }
-        warn!(offline, "not all logs could be closed: the next start checks them");
+        let dir = self.path.display();
+        warn!("{open} logs in {dir} could not be closed: the next start checks all that are there");
         Ok(())
+    }
+
+    fn flush(&self, logs: Vec<Arc<dyn Dirty>>) -> Result<(), Error> {
+        self.flusher.flush(logs).map_err(|source| {
+            fail(&self.path, &self.failed, &source);
+            Error::Io { path: self.path.to_path_buf(), source }
+        })
     }
 
     /// Why nothing in this folder can be written any more, if so.
     pub fn failure(&self) -> Option<io::Error> {
         self.flusher.failure()
+    }
+}
+
+/// Takes all of a folder offline.
+fn fail(path: &Path, failed: &AtomicBool, error: &io::Error) {
+    if !failed.swap(true, Ordering::AcqRel) {
+        let dir = path.display();
+        error!(%error, "log folder {dir} failed and is offline; restart the broker once it is mended");
     }
 }
 
@@ -321,60 +401,6 @@ pub fn partition_of_folder(name: &str) -> Option<(&str, i32)> {
     let (topic, index) = name.rsplit_once('-')?;
     let index = index.parse().ok().filter(|index| *index >= 0)?;
     (!topic.is_empty()).then_some((topic, index))
-}
-
-/// Has an open partition go by another config of its topic.
-pub fn configure(partition: &Partition, topic: &TopicConfig, broker: &BrokerConfig) {
-    // What is offline goes by its config when it is opened again.
-    let _ = partition.configure(settings(topic), log_config(topic, broker));
-}
-
-fn settings(topic: &TopicConfig) -> Settings {
-    Settings {
-        rules: rules(topic),
-        durability: topic.braid_durability,
-        flush_messages: topic.flush_messages,
-        flush_ms: topic.flush_ms,
-    }
-}
-
-fn log_config(topic: &TopicConfig, broker: &BrokerConfig) -> LogConfig {
-    LogConfig {
-        segment_bytes: topic.segment_bytes.max(0) as u64,
-        segment_ms: topic.segment_ms,
-        segment_jitter_ms: draw(topic.segment_jitter_ms.min(topic.segment_ms)),
-        delete: topic.cleanup_policy.delete,
-        retention_ms: topic.retention_ms,
-        retention_bytes: topic.retention_bytes,
-        file_delete_delay_ms: topic.file_delete_delay_ms,
-        index_interval_bytes: topic.index_interval_bytes.max(0) as u32,
-        index_max_bytes: topic.segment_index_bytes.max(0) as u32,
-        producer_expiration_ms: i64::from(broker.producer_id_expiration_ms),
-    }
-}
-
-/// A number from 0 to below `limit`, different each time.
-fn draw(limit: i64) -> i64 {
-    let (_, low) = uuid::Uuid::new_v4().as_u64_pair();
-    // A uuid's upper two bits there are fixed.
-    u64::try_from(limit).ok().and_then(|limit| (low & (u64::MAX >> 2)).checked_rem(limit)).unwrap_or(0) as i64
-}
-
-fn rules(topic: &TopicConfig) -> Rules {
-    let max_message_bytes = topic.max_message_bytes.max(0) as usize;
-    Rules {
-        max_message_bytes,
-        segment_bytes: topic.segment_bytes.max(0) as usize,
-        compacted: topic.cleanup_policy.compact,
-        timestamp_type: match topic.message_timestamp_type {
-            crate::config::TimestampType::CreateTime => TimestampType::CreateTime,
-            crate::config::TimestampType::LogAppendTime => TimestampType::LogAppendTime,
-        },
-        before_max_ms: topic.message_timestamp_before_max_ms,
-        after_max_ms: topic.message_timestamp_after_max_ms,
-        max_decompressed_bytes: max_message_bytes.saturating_mul(DECOMPRESSED_TIMES).max(DECOMPRESSED_MIN),
-        zstd_allowed: true,
-    }
 }
 
 #[cfg(test)]

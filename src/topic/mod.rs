@@ -1,8 +1,12 @@
 //! Topics and their partitions, as this broker holds them: by name, by id, by number.
 
-mod dir;
+mod dir; // one folder of log.dirs
+mod dirs; // all of them
+mod known; // which folders there were
+mod opening; // many logs at once
 mod partition;
 mod points;
+mod settings;
 mod wait;
 
 use std::collections::HashMap;
@@ -15,8 +19,10 @@ use crate::cluster::TopicImage;
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::metrics::TopicMetrics;
 
-pub use dir::{LogDir, Wanted, configure, partition_of_folder};
-pub use partition::{Fault, LEADER_EPOCH, Partition, Settings};
+pub use dir::{LogDir, Wanted, partition_of_folder};
+pub use dirs::{LogDirs, OpenError};
+pub use partition::{Fault, Home, LEADER_EPOCH, Partition, Settings};
+pub use settings::configure;
 pub use wait::Waiter;
 
 /// A topic with its open partitions.

@@ -5,6 +5,7 @@
 //! reads at or above the watermark, so a consumer never acts on a record that a power cut can take back.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use braid_storage::{
     SyncPoint, validate,
 };
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard, RwLock};
 use tokio::runtime::Handle;
 
 use super::wait::{Waiter, Waiters, Waiting};
@@ -102,14 +103,26 @@ pub struct Read {
     pub watermark: i64,
 }
 
+/// The folder of `log.dirs` that a partition lies in.
+#[derive(Clone)]
+pub struct Home {
+    /// Its path.
+    pub path: Arc<Path>,
+    /// What syncs there; none in a folder that could not be opened.
+    pub flusher: Option<Arc<Flusher>>,
+    /// Set once the folder has failed, and everything in it with it.
+    pub failed: Arc<AtomicBool>,
+}
+
 /// One partition that this broker leads.
 pub struct Partition {
     topic: Arc<str>,
     index: i32,
     /// Replaced under the lock of `state` only: a promise of durability holds for whole appends.
     settings: RwLock<Arc<Settings>>,
-    flusher: Arc<Flusher>,
-    state: Mutex<State>,
+    home: Home,
+    /// None if the log could not be opened.
+    state: Mutex<Option<State>>,
     /// The high watermark: the offset after the last record that anyone may see.
     watermark: AtomicI64,
     offline: AtomicBool,
@@ -131,23 +144,33 @@ struct State {
 
 impl Partition {
     /// A partition over its opened log. All that was recovered is visible: it was read back from the disk.
-    pub fn new(
+    pub fn new(topic: Arc<str>, index: i32, settings: Settings, home: Home, log: Log) -> Partition {
+        let end = log.end_offset();
+        let state = State { log, whole: true, appended: 0, syncing: 0, visible: 0 };
+        Self::with(topic, index, settings, home, Some(state), end)
+    }
+
+    /// A partition whose log could not be opened: offline until the broker starts again.
+    pub fn unopened(topic: Arc<str>, index: i32, settings: Settings, home: Home) -> Partition {
+        Self::with(topic, index, settings, home, None, 0)
+    }
+
+    fn with(
         topic: Arc<str>,
         index: i32,
         settings: Settings,
-        flusher: Arc<Flusher>,
-        log: Log,
+        home: Home,
+        state: Option<State>,
+        watermark: i64,
     ) -> Partition {
-        let watermark = AtomicI64::new(log.end_offset());
-        let state = Mutex::new(State { log, whole: true, appended: 0, syncing: 0, visible: 0 });
         Partition {
             topic,
             index,
             settings: RwLock::new(Arc::new(settings)),
-            flusher,
-            state,
-            watermark,
-            offline: AtomicBool::default(),
+            home,
+            offline: AtomicBool::new(state.is_none()),
+            state: Mutex::new(state),
+            watermark: AtomicI64::new(watermark),
             sync_planned: AtomicBool::default(),
             waiters: Waiters::default(),
         }
@@ -173,6 +196,16 @@ impl Partition {
         self.index
     }
 
+    /// What an acknowledgement means here.
+    pub fn durability(&self) -> Durability {
+        self.settings.read().durability
+    }
+
+    /// The folder of `log.dirs` that it lies in.
+    pub fn home(&self) -> &Arc<Path> {
+        &self.home.path
+    }
+
     /// Its name in checkpoints.
     pub fn key(&self) -> (String, i32) {
         (self.topic.to_string(), self.index)
@@ -190,7 +223,7 @@ impl Partition {
 
     /// True once the partition can neither be written nor trusted.
     pub fn is_offline(&self) -> bool {
-        self.offline.load(Ordering::Acquire)
+        self.offline.load(Ordering::Acquire) || self.home.failed.load(Ordering::Acquire)
     }
 
     /// Checks a batch as a client sent it. Takes no lock that an append holds.
@@ -252,7 +285,8 @@ impl Partition {
 
     /// Asks for a sync of everything written so far. A disk that failed will never make it durable.
     fn submit(self: &Arc<Self>) -> Result<(), Fault> {
-        self.flusher.submit(self.clone()).map_err(|_| {
+        let flusher = self.home.flusher.as_ref().ok_or(Fault::Offline)?;
+        flusher.submit(self.clone()).map_err(|_| {
             self.go_offline();
             Fault::Offline
         })
@@ -289,7 +323,7 @@ impl Partition {
     }
 
     /// Nothing below `offset`, which must not be beyond the high watermark, is served from now on. Returns
-    /// the first offset there is. The caller has it written down ([`super::LogDir::save_starts`]).
+    /// the first offset there is. The caller has it written down ([`super::LogDirs::save_starts`]).
     pub async fn delete_records(self: &Arc<Self>, offset: i64) -> Result<i64, Fault> {
         let watermark = self.watermark();
         if !(0..=watermark).contains(&offset) {
@@ -381,13 +415,13 @@ impl Partition {
         self.waiters.wake_all();
     }
 
-    /// Removes the log's files. The partition must be offline.
-    pub fn delete_log(&self) -> Result<(), Error> {
-        self.state.lock().log.delete()
+    /// Removes the log's files. The partition must be offline. None if there is no log to remove.
+    pub fn delete_log(&self) -> Option<Result<(), Error>> {
+        self.state.lock().as_ref().map(|state| state.log.delete())
     }
 
-    fn lock(&self) -> Result<MutexGuard<'_, State>, Fault> {
-        let state = self.state.lock();
+    fn lock(&self) -> Result<MappedMutexGuard<'_, State>, Fault> {
+        let state = MutexGuard::try_map(self.state.lock(), Option::as_mut).map_err(|_| Fault::Offline)?;
         if !state.whole {
             self.go_offline();
         }

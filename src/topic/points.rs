@@ -54,10 +54,12 @@ impl Points {
         };
     }
 
-    /// Takes over what another one says of a log.
-    pub(super) fn copy(&mut self, key: &Key, from: &Points) {
-        self.recovery.extend(from.recovery.get_key_value(key).map(|(key, offset)| (key.clone(), *offset)));
-        self.starts.extend(from.starts.get_key_value(key).map(|(key, offset)| (key.clone(), *offset)));
+    /// Keeps the points of these logs only. True if there were others.
+    pub(super) fn keep(&mut self, wanted: impl Fn(&Key) -> bool) -> bool {
+        let before = self.recovery.len() + self.starts.len();
+        self.recovery.retain(|key, _| wanted(key));
+        self.starts.retain(|key, _| wanted(key));
+        self.recovery.len() + self.starts.len() < before
     }
 
     /// Forgets a log. True if there was something to forget.

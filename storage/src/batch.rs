@@ -28,7 +28,7 @@ pub const NO_TIMESTAMP: i64 = -1;
 const LOG_APPEND_TIME: i16 = 1 << 3;
 const TRANSACTIONAL: i16 = 1 << 4;
 const CONTROL: i16 = 1 << 5;
-const DELETE_HORIZON: i16 = 1 << 6;
+pub(crate) const DELETE_HORIZON: i16 = 1 << 6;
 
 /// What is wrong with a batch: one variant for each error code that Kafka answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]

@@ -130,7 +130,8 @@ impl Checked {
     }
 }
 
-fn put_varlong(into: &mut Vec<u8>, value: i64) {
+/// A zigzag varint.
+pub(crate) fn put_varlong(into: &mut Vec<u8>, value: i64) {
     let mut rest = ((value << 1) ^ (value >> 63)) as u64;
     while rest >= 0x80 {
         into.put_u8(rest as u8 | 0x80);
@@ -139,7 +140,8 @@ fn put_varlong(into: &mut Vec<u8>, value: i64) {
     into.put_u8(rest as u8);
 }
 
-fn put_nullable(into: &mut Vec<u8>, bytes: Option<&[u8]>) {
+/// A length and bytes; -1 for null.
+pub(crate) fn put_nullable(into: &mut Vec<u8>, bytes: Option<&[u8]>) {
     put_varlong(into, bytes.map_or(-1, |bytes| bytes.len() as i64));
     into.extend_from_slice(bytes.unwrap_or_default());
 }

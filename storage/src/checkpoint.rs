@@ -62,10 +62,20 @@ fn temporary(path: &Path) -> PathBuf {
 }
 
 fn fill(disk: &dyn Disk, path: &Path, contents: &[u8]) -> Result<Arc<dyn File>, Error> {
-    let file = disk.open(path, true, 0).at(path)?;
-    file.set_len(0).at(path)?;
+    let file = fresh(disk, path, 0)?;
     file.append(0, &mut [IoSlice::new(contents)]).at(path)?;
     Ok(file)
+}
+
+/// Makes a file. What is there of an attempt that failed is removed: if that was its sync, another one of
+/// that file would prove nothing.
+pub(crate) fn fresh(disk: &dyn Disk, path: &Path, capacity: u64) -> Result<Arc<dyn File>, Error> {
+    match disk.open(path, false, 0) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(source).at(path),
+        Ok(_) => disk.remove(path).at(path)?,
+    }
+    disk.open(path, true, capacity).at(path)
 }
 
 /// Reads a small file; `None` if there is none.
@@ -94,6 +104,9 @@ fn read_text<T>(
 
 /// The lines of a checkpoint after its version (0) and their count, which must be right.
 pub(crate) fn lines(text: &str) -> Option<Vec<&str>> {
+    if text.is_empty() {
+        return Some(Vec::new());
+    }
     let mut lines = text.lines();
     if lines.next()?.trim() != "0" {
         return None;

@@ -1,8 +1,11 @@
-//! One process owns a data folder: the lock on its `.lock` file. The system drops it when the process ends.
+//! Folders as a whole: one process owns a data folder by the lock on its `.lock` file, which the system drops
+//! when the process ends; and a partition's folder goes in one step.
 
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::Path;
 
+use crate::disk::Disk;
 use crate::error::{At, Error};
 
 /// Held as long as the folder is in use.
@@ -23,6 +26,20 @@ impl DirLock {
             Err(TryLockError::Error(source)) => Err(Error::Io { path, source }),
         }
     }
+}
+
+/// Deletes the folder of a partition, if there is one: it gets a name that nothing takes for a partition's,
+/// and is removed.
+pub fn delete(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
+    let mut doomed = dir.as_os_str().to_owned();
+    doomed.push(format!(".{}-delete", uuid::Uuid::new_v4().simple()));
+    match disk.rename(dir, Path::new(&doomed)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        renamed => renamed.at(dir)?,
+    }
+    let parent = dir.parent().unwrap_or(Path::new("."));
+    disk.sync_dir(parent).at(parent)?;
+    disk.remove(Path::new(&doomed)).at(Path::new(&doomed))
 }
 
 #[cfg(test)]

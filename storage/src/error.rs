@@ -42,6 +42,58 @@ pub enum Error {
     },
 }
 
+/// How far a failure reaches: what must not be used any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Nothing beyond the call: the disk is full, or the process has too many files open. It heals by itself.
+    Call,
+    /// The log: its files are not what they should be. The rest of the folder is as good as before.
+    Log,
+    /// The whole folder: the disk does not do what it is told, or the folder is not ours.
+    Folder,
+}
+
+impl Error {
+    /// How far it reaches.
+    pub fn reach(&self) -> Reach {
+        match self {
+            Error::Corrupt { .. } | Error::Malformed { .. } => Reach::Log,
+            Error::Locked { .. } => Reach::Folder,
+            Error::Io { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory => {
+                    Reach::Call
+                }
+                // A file that was there when the folder was listed, or one that is shorter than it was.
+                io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => Reach::Log,
+                _ if is_out_of_files(source) => Reach::Call,
+                _ => Reach::Folder,
+            },
+        }
+    }
+
+    /// What an operator can do about it, to be said behind the error.
+    pub fn remedy(&self) -> &'static str {
+        match (self, self.reach()) {
+            (Error::Malformed { .. }, _) => {
+                "restore the file from a backup, or remove it to have it made anew"
+            }
+            (_, Reach::Log) => {
+                "look at the folder with `braid check`, then restore it from a backup, or leave an empty one \
+                 in its place to begin anew without its records"
+            }
+            (Error::Locked { .. }, _) => "stop the other process, or give this one a folder of its own",
+            (_, Reach::Call) => "make room, or raise the limit of open files",
+            (_, Reach::Folder) => "see to the disk, then restart the broker",
+        }
+    }
+}
+
+/// EMFILE or ENFILE, which the standard library has no names for.
+fn is_out_of_files(error: &io::Error) -> bool {
+    let errno = rustix::io::Errno::from_io_error(error);
+    errno.is_some_and(|errno| [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].contains(&errno))
+}
+
 /// Turns an `io::Result` into ours, remembering which file it was about.
 pub(crate) trait At<T> {
     /// Adds the path.
@@ -84,4 +136,28 @@ pub enum ReadError {
     /// The disk failed, or the log is corrupt there.
     #[error(transparent)]
     Storage(#[from] Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_not_a_broken_one_and_bad_bytes_concern_their_log_only() {
+        let io = |errno| Error::Io { path: "/f".into(), source: io::Error::from_raw_os_error(errno) };
+        let corrupt = Error::Corrupt { path: "/f".into(), offset: 3, why: "rotten" };
+        let (enoent, eio, emfile, enospc, erofs, edquot) = (2, 5, 24, 28, 30, 122);
+        for (error, reach) in [
+            (corrupt, Reach::Log),
+            (Error::Malformed { path: "/f".into(), why: "no" }, Reach::Log),
+            (io(enoent), Reach::Log),
+            (io(eio), Reach::Folder),
+            (io(erofs), Reach::Folder),
+            (io(emfile), Reach::Call),
+            (io(enospc), Reach::Call),
+            (io(edquot), Reach::Call),
+        ] {
+            assert_eq!(error.reach(), reach, "{error}");
+        }
+    }
 }

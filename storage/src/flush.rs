@@ -71,6 +71,8 @@ pub struct Flusher {
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
+    /// Held from the beginning of a round to its end: a log must be synced by one at a time.
+    round: Mutex<()>,
     /// To sync the whole file system with; none where the logs are not on a real one.
     root: Option<fs::File>,
 }
@@ -105,7 +107,8 @@ impl Flusher {
         failed: impl FnOnce(&io::Error) + Send + 'static,
     ) -> io::Result<Flusher> {
         let root = root.map(fs::File::open).transpose()?;
-        let shared = Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), root });
+        let shared =
+            Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), round: Mutex::default(), root });
         let worker = Arc::clone(&shared);
         let work = move || worker.run(failed);
         let thread = std::thread::Builder::new().name("flusher".to_owned()).spawn(work)?;
@@ -126,9 +129,13 @@ impl Flusher {
         Ok(())
     }
 
-    /// Syncs these logs here and now, all together if they are many: for a shutdown. A failure is as final as
-    /// any.
+    /// Syncs these logs here and now, all together if they are many: for a checkpoint or a shutdown. A
+    /// failure is as final as any, and after one nothing is synced any more.
     pub fn flush(&self, logs: Vec<Arc<dyn Dirty>>) -> io::Result<()> {
+        let _round = self.shared.round.lock();
+        if let Some(error) = self.failure() {
+            return Err(error);
+        }
         let points = logs.into_iter().filter_map(|log| Some((log.begin()?, log))).collect();
         let Err((failure, untold)) = self.shared.sync_all(points) else { return Ok(()) };
         self.shared.queue.lock().failed = Some(failure.clone());
@@ -161,6 +168,7 @@ impl Shared {
     fn run(&self, failed: impl FnOnce(&io::Error)) {
         let mut failed = Some(failed);
         while let Some(round) = self.next_round() {
+            let turn = self.round.lock();
             let points: Vec<_> = round.into_iter().filter_map(|log| Some((log.begin()?, log))).collect();
             let Err(failure) = self.sync_all(points) else { continue };
             tracing::error!(error = %failure.0.0, "a sync failed and this disk is given up");
@@ -172,6 +180,7 @@ impl Shared {
                 queue.failed = Some(failure.0.clone());
                 std::mem::take(&mut queue.logs)
             };
+            drop(turn);
             for log in failure.1.into_iter().chain(late) {
                 log.end(Err(failure.0.error()));
             }

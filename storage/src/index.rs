@@ -122,6 +122,14 @@ impl Indexes {
         })
     }
 
+    /// The entries of batches behind `position`: where each begins, and its last offset.
+    pub(crate) fn behind(&self, position: u64) -> impl Iterator<Item = (u64, i64)> {
+        let entries = self.offsets.entries();
+        let first = entries.partition_point(|entry| split_offset(entry).1 <= position);
+        let rest = entries.iter().skip(first).map(split_offset);
+        rest.map(|(relative, position)| (position, self.base + relative))
+    }
+
     /// An offset before which no record is as new as `timestamp`.
     pub(crate) fn time_floor(&self, timestamp: i64) -> i64 {
         let floor = self.times.before(|entry| split_time(entry).0 <= timestamp).map(split_time);
@@ -209,6 +217,11 @@ impl<const N: usize> Table<N> {
         if let Held::Own(bytes) = &mut self.held {
             write(bytes);
         }
+    }
+
+    /// What the file has cannot be relied on: it is to be replaced.
+    pub(crate) fn lost(&mut self) {
+        self.saved = None;
     }
 
     /// Bytes of the file, once it is written.

@@ -4,7 +4,8 @@
 //! - `batch`: the record batch v2, its header read in place; `record`: the records inside; `codec`: how they
 //!   are compressed; `validate`: what a producer may send; `builder`: the broker's own batches
 //! - `disk`: the seam to the file system; `sim`: one in memory that can lose and refuse
-//! - `index`: offset and time index; `segment`: one `.log` file and its indexes
+//! - `index`: offset and time index; `segment`: one `.log` file and its indexes;
+//!   `walk`: batch by batch; `proof`: which bytes may be served
 //! - `producers`: idempotence and open transactions; `epochs`: where each leader epoch began
 //! - `log`: segments in order: append, roll; `config`: its settings; `sync`: making it durable; `reader`:
 //!   reading without the lock; `lookup`: finding by time; `recover`: opening, also after a crash
@@ -20,6 +21,7 @@ pub mod checkpoint;
 pub mod codec;
 pub mod compact;
 mod config;
+mod dice;
 pub mod dir;
 pub mod disk;
 pub mod epochs;
@@ -29,6 +31,7 @@ mod index;
 pub mod log;
 mod lookup;
 pub mod producers;
+mod proof;
 mod reader;
 pub mod record;
 mod recover;
@@ -38,13 +41,14 @@ pub mod sim;
 mod swap;
 mod sync;
 pub mod validate;
+mod walk;
 
 pub use batch::{Header, Invalid, Refusal, TimestampType};
 pub use builder::BatchBuilder;
 pub use codec::Codec;
 pub use compact::{CleanRules, Cleaned, Cleaner, Plan};
 pub use disk::{Disk, File, RealDisk};
-pub use error::{AppendError, Error, ReadError};
+pub use error::{AppendError, Error, Reach, ReadError};
 pub use log::{Appended, Log, LogConfig, OpenMode, Reader, Slice, SyncPoint};
 pub use record::{Record, batches, records};
 pub use swap::{CleanedSegment, SealedSegment, Unlink};

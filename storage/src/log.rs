@@ -8,14 +8,16 @@
 use std::mem;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::batch::{Header, TimestampType};
 pub use crate::config::LogConfig;
 use crate::disk::{Disk, File};
 use crate::epochs::Epochs;
-use crate::error::{AppendError, At, Error, ReadError};
+use crate::error::{AppendError, Error, ReadError};
 pub use crate::flush::SyncPoint;
 use crate::producers::Producers;
+use crate::proof::Step;
 pub use crate::reader::{Reader, Slice};
 use crate::segment::{Place, Segment};
 use crate::swap::{Doomed, Swap};
@@ -92,6 +94,8 @@ pub struct Log {
     pub(crate) doomed: Vec<Doomed>,
     /// A failed write may have left bytes behind the end.
     pub(crate) torn: bool,
+    /// A sync has failed: what it should have kept may be gone, and a second one would not tell.
+    pub(crate) failed: bool,
 }
 
 impl Log {
@@ -119,6 +123,7 @@ impl Log {
         leader_epoch: i32,
         now_ms: i64,
     ) -> Result<Appended, AppendError> {
+        self.refuse_if_failed()?;
         if let Some(before) = self.producers.check(&batch.header, &batch.body)? {
             return Ok(Appended {
                 base_offset: before.base_offset(),
@@ -181,9 +186,10 @@ impl Log {
         let base = self.active().base;
         let first = match self.first_timestamp {
             Some(first) => first,
-            None => {
-                self.active().walk(0, size, false).next().transpose()?.map_or(-1, |f| f.header.max_timestamp)
-            }
+            None => match self.active().survey(0)?.next().transpose()? {
+                Some(Step::Good(found)) => found.header.max_timestamp,
+                _ => -1,
+            },
         };
         self.first_timestamp = Some(first);
         let age = match first {
@@ -261,6 +267,11 @@ impl Log {
         self.segments.len()
     }
 
+    /// How many places with bad bytes were found since it was opened. Each was logged once; none is served.
+    pub fn quarantined(&self) -> u64 {
+        self.place.quarantined.load(Ordering::Relaxed)
+    }
+
     /// The settings.
     pub fn config(&self) -> &LogConfig {
         &self.config
@@ -328,13 +339,7 @@ impl Log {
     /// Deletes the log: its folder gets a name that nothing takes for a log's, and is removed. Readers that
     /// are out finish.
     pub fn delete(&self) -> Result<(), Error> {
-        let Place { disk, dir } = &*self.place;
-        let mut doomed = dir.clone().into_os_string();
-        doomed.push(format!(".{}-delete", uuid::Uuid::new_v4().simple()));
-        disk.rename(dir, Path::new(&doomed)).at(dir)?;
-        let parent = dir.parent().unwrap_or(Path::new("."));
-        disk.sync_dir(parent).at(parent)?;
-        disk.remove(Path::new(&doomed)).at(Path::new(&doomed))
+        crate::dir::delete(&*self.place.disk, &self.place.dir)
     }
 }
 

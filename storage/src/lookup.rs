@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::log::Log;
+use crate::proof::Step;
 use crate::record;
 use crate::segment::{Found, Segment};
 
@@ -47,10 +48,11 @@ fn first_not_older(
     from: i64,
     start: i64,
 ) -> Result<Option<(i64, i64)>, Error> {
-    let Some(first) = segment.locate(from)? else { return Ok(None) };
-    for found in segment.walk(first.position, segment.size(), false) {
-        let found = found?;
-        if found.header.max_timestamp >= timestamp
+    for step in segment.survey(from)? {
+        // What is bad has no records.
+        let Step::Good(found) = step? else { continue };
+        if found.header.last_offset() >= from
+            && found.header.max_timestamp >= timestamp
             && let Some(record) = first_in(segment, &found, timestamp, start)?
         {
             return Ok(Some(record));

@@ -32,7 +32,8 @@ impl Reader {
     }
 
     /// Reads up to `max_bytes` of whole batches from one segment; with `at_least_one`, one batch even if it
-    /// is larger. Empty at the end. May touch the disk.
+    /// is larger. Empty at the end. May touch the disk. Bad bytes end what is read; when they come first, it
+    /// is `Error::Corrupt`.
     pub fn read(&self, max_bytes: usize, at_least_one: bool) -> Result<Slice, Error> {
         let nothing = Slice { bytes: Bytes::new(), base_offset: self.offset };
         if self.offset >= self.up_to {
@@ -50,6 +51,7 @@ impl Reader {
             if cut == found.position && at_least_one {
                 cut = found.end();
             }
+            let cut = segment.proven(found.position, cut)?;
             let bytes = segment.read(found.position, (cut - found.position) as usize)?;
             return Ok(Slice { bytes, base_offset: found.header.base_offset });
         }

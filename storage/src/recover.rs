@@ -9,6 +9,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crate::checkpoint;
 use crate::disk::{Disk, Entry};
@@ -17,6 +18,7 @@ use crate::error::{At, Error};
 use crate::index::Indexes;
 use crate::log::{EPOCHS, Log, LogConfig, Mark, OpenMode};
 use crate::producers::Producers;
+use crate::proof::Step;
 use crate::segment::{Place, Segment};
 use crate::swap;
 use crate::sync::Unsynced;
@@ -32,7 +34,7 @@ pub(crate) fn open(
     log_start_offset: i64,
     now_ms: i64,
 ) -> Result<Log, Error> {
-    let place = Arc::new(Place { disk, dir: dir.to_path_buf() });
+    let place = Arc::new(Place { disk, dir: dir.to_path_buf(), quarantined: AtomicU64::new(0) });
     let mut entries = list(&place)?;
     if swap::settle(&place, &entries)? {
         entries = list(&place)?;
@@ -51,6 +53,7 @@ pub(crate) fn open(
         let why = "the log ends before its start";
         return Err(Error::Corrupt { path: log.active().path("log"), offset: end, why });
     }
+    log.active().proof.ends_below(end);
     log.advance_start(log.first_base_offset());
     log.synced = log.end;
     if let OpenMode::Recover { recovery_point } = how {
@@ -119,6 +122,9 @@ fn load(
     let file = active.file().ok_or(io::Error::from(io::ErrorKind::NotFound)).at(&path)?;
     let end = Mark { offset: active.base, segment: active.base, position: active.size() };
     segments.push(Arc::new(active));
+    for (segment, next) in segments.iter().zip(segments.iter().skip(1)) {
+        segment.proof.ends_below(next.base);
+    }
     Ok(Log {
         place,
         config,
@@ -138,6 +144,7 @@ fn load(
         swap: None,
         doomed: Vec::new(),
         torn: false,
+        failed: false,
     })
 }
 
@@ -190,7 +197,11 @@ fn recover(log: &mut Log, recovery_point: i64) -> Result<(), Error> {
         if next < recovery_point {
             return Err(Error::Corrupt { path, offset: next, why });
         }
-        tracing::warn!(path = %path.display(), offset = next, position, why, "the end of the log is cut");
+        let Tail { bytes, batches } = tail(log, n, position)?;
+        tracing::warn!(
+            path = %path.display(), offset = next, position, why, bytes, good_batches_behind = batches,
+            "the end of the log is cut: it was never known to be synced"
+        );
         cut(log, n, position)
     });
     cut.transpose()?;
@@ -241,7 +252,41 @@ fn check(
         log.epochs_changed |= log.epochs.assign(header.partition_leader_epoch, header.base_offset);
     }
     segment.set_indexes(indexes);
+    segment.proof.trust_from(from);
     Ok(bad)
+}
+
+/// What goes when a log is cut.
+struct Tail {
+    bytes: u64,
+    /// Good batches behind the bad one, as far as its length and theirs lead.
+    batches: u64,
+}
+
+fn tail(log: &Log, n: usize, position: u64) -> Result<Tail, Error> {
+    let mut tail = Tail { bytes: 0, batches: 0 };
+    let mut from = position;
+    for (n, segment) in log.segments.iter().skip(n).enumerate() {
+        let size = segment.size();
+        tail.bytes += size.saturating_sub(from);
+        let mut walk = segment.walk(from, size, true);
+        if n == 0 {
+            match walk.claim() {
+                Ok(bad) => walk.go_to(bad.end()),
+                Err(Error::Corrupt { .. }) => walk.go_to(size),
+                Err(error) => return Err(error),
+            }
+        }
+        for found in walk {
+            match found {
+                Ok(_) => tail.batches += 1,
+                Err(Error::Corrupt { .. }) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        from = 0;
+    }
+    Ok(tail)
 }
 
 /// Cuts segment `n` at `position`, which makes it the active one, and removes those behind it.
@@ -321,9 +366,12 @@ fn load_producers(log: &mut Log, now_ms: i64) -> Result<(), Error> {
         if from >= log.end.offset {
             break;
         }
-        let Some(found) = segment.locate(from.max(segment.base))? else { continue };
-        for found in segment.walk(found.position, segment.size(), false) {
-            let found = found?;
+        for step in segment.survey(from.max(segment.base))? {
+            // What a bad batch said of its producer is lost; that it is bad has been logged.
+            let Step::Good(found) = step? else { continue };
+            if found.header.last_offset() < from {
+                continue;
+            }
             let len = found.header.total_len();
             let body = match found.header.is_control() {
                 true => segment.read(found.position, len)?.slice(crate::batch::HEADER_LEN..),

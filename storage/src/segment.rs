@@ -12,16 +12,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::batch::{self, HEADER_LEN, Header};
+use crate::batch::Header;
 use crate::checkpoint;
 use crate::disk::{Disk, File};
 use crate::error::{At, Error};
 use crate::index::{Floor, Indexes, Table};
+use crate::proof::{Hints, Hole, Proof, Step, Survey};
+use crate::walk::Walk;
 
 /// What all segments of a log share.
 pub(crate) struct Place {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) dir: PathBuf,
+    /// How many places with bad bytes were found so far.
+    pub(crate) quarantined: AtomicU64,
 }
 
 impl Place {
@@ -47,6 +51,7 @@ pub(crate) struct Segment {
     retired: AtomicBool,
     /// Bytes between index entries, should they have to be made again.
     interval: u32,
+    pub(crate) proof: Proof,
 }
 
 enum Content {
@@ -70,12 +75,13 @@ impl Found {
 }
 
 impl Segment {
-    /// A segment that exists and is complete.
+    /// A segment that exists and is complete. Nothing is known of what is in it.
     pub(crate) fn sealed(place: &Arc<Place>, base: i64, size: u64, interval: u32) -> Segment {
         let content = Mutex::new(Content::Sealed(None));
         let (place, size) = (Arc::clone(place), AtomicU64::new(size));
         let (indexes, retired) = (Mutex::new(None), AtomicBool::new(false));
-        Segment { base, place, size, content, indexes, retired, interval }
+        let proof = Proof::from(size.load(Ordering::Relaxed));
+        Segment { base, place, size, content, indexes, retired, interval, proof }
     }
 
     /// A segment that is written to: an existing one, or else a new one.
@@ -205,37 +211,80 @@ impl Segment {
         Ok(())
     }
 
-    /// The batches from `position` to `end`, with their CRC checked or not.
+    /// The batches from `position` to `end`, with their CRC checked or not. For what this process knows to be
+    /// good, and for those who stop at the first flaw; who serves takes a [`Survey`].
     pub(crate) fn walk(&self, position: u64, end: u64, check_crc: bool) -> Walk<'_> {
-        Walk { segment: self, position, end, check_crc, window: Bytes::new(), window_at: position }
+        Walk::new(self, position, end, check_crc)
     }
 
-    /// The first batch whose last offset is not smaller than `offset`.
-    pub(crate) fn locate(&self, offset: i64) -> Result<Option<Found>, Error> {
+    /// What is in the segment from the last index entry on that does not lie behind `offset`: proven batches,
+    /// and holes where the bytes are bad.
+    pub(crate) fn survey(&self, offset: i64) -> Result<Survey<'_>, Error> {
         let floor = self.trusted(|indexes| indexes.floor(offset))?;
-        for found in self.walk(floor.position, self.size(), false) {
-            let found = found?;
-            if found.header.last_offset() >= offset {
-                return Ok(Some(found));
+        Ok(Survey::new(self, floor, Hints::OfSegment))
+    }
+
+    /// The first batch whose last offset is not smaller than `offset`; `Error::Corrupt` if that may lie where
+    /// the bytes are bad.
+    pub(crate) fn locate(&self, offset: i64) -> Result<Option<Found>, Error> {
+        let mut before: Option<Hole> = None;
+        for step in self.survey(offset)? {
+            match (step?, before.take()) {
+                (Step::Bad(hole), _) => before = Some(hole),
+                (Step::Good(found), _) if found.header.last_offset() < offset => {}
+                (Step::Good(found), Some(hole)) if offset < found.header.base_offset => {
+                    return Err(hole.error(self));
+                }
+                (Step::Good(found), _) => return Ok(Some(found)),
             }
         }
-        Ok(None)
+        before.map_or(Ok(None), |hole| Err(hole.error(self)))
     }
 
     /// Where the last whole batch ends that begins at `from` or later and ends at `limit` or before; `from`
-    /// if the first is too large. `end` bounds what may be looked at.
+    /// if the first is too large. `end` bounds what may be looked at. Only what is [`Segment::proven`] may be
+    /// served.
     pub(crate) fn cut(&self, from: u64, limit: u64, end: u64) -> Result<u64, Error> {
         if limit >= end {
             return Ok(end);
         }
         let mut cut = self.trusted(|indexes| indexes.floor_position(limit))?.position.max(from);
         for found in self.walk(cut, end, false) {
-            match found?.end() {
-                next if next <= limit => cut = next,
-                _ => break,
+            match found {
+                Ok(found) if found.end() <= limit => cut = found.end(),
+                Ok(_) | Err(Error::Corrupt { .. }) => break,
+                Err(error) => return Err(error),
             }
         }
         Ok(cut)
+    }
+
+    /// How far the batches between two positions are good; the first of them must be.
+    pub(crate) fn proven(&self, from: u64, to: u64) -> Result<u64, Error> {
+        if self.proof.until(from) >= to {
+            return Ok(to);
+        }
+        let mut good = from;
+        for step in Survey::new(self, Floor { position: from, offset: None }, Hints::OfSegment) {
+            match step? {
+                Step::Good(found) if found.end() <= to => good = found.end(),
+                _ => break,
+            }
+            if good == to {
+                break;
+            }
+        }
+        Ok(good)
+    }
+
+    /// An error unless all that is in it is good.
+    pub(crate) fn insist(&self) -> Result<(), Error> {
+        for step in Survey::new(self, Floor::default(), Hints::OfSegment) {
+            if let Step::Bad(hole) = step? {
+                return Err(hole.error(self));
+            }
+        }
+        Ok(())
     }
 
     /// Runs `ask` on the indexes, which are loaded or made first if need be.
@@ -245,7 +294,7 @@ impl Segment {
             Some(indexes) => indexes,
             None => slot.insert(match self.load_indexes() {
                 Some(indexes) => indexes,
-                None => self.make_indexes()?,
+                None => self.make_indexes(None)?,
             }),
         };
         Ok(ask(indexes))
@@ -261,7 +310,8 @@ impl Segment {
         *self.indexes.lock() = Some(indexes);
     }
 
-    /// An answer of the index that the log confirms. If it does not, the indexes are made anew.
+    /// An answer of the index that the log confirms. If it does not, either of them is bad: the indexes are
+    /// made anew, unless it turns out to be the log.
     fn trusted(&self, ask: impl Fn(&Indexes) -> Floor) -> Result<Floor, Error> {
         let floor = self.with_indexes(|indexes| ask(indexes))?;
         let Some(offset) = floor.offset else { return Ok(floor) };
@@ -269,16 +319,19 @@ impl Segment {
         // Kafka may have appended several batches with one entry, which then names the last offset of all.
         let confirmed =
             header.is_some_and(|found| (self.base..=offset).contains(&found.header.last_offset()));
-        if confirmed {
+        if confirmed || self.proof.hole(floor.position).is_some() {
+            return Ok(floor);
+        }
+        let mut slot = self.indexes.lock();
+        let mut made = self.make_indexes(slot.as_ref())?;
+        if self.proof.hole(floor.position).is_some() {
             return Ok(floor);
         }
         tracing::warn!(path = %self.path("index").display(), "the index lies and is made anew");
-        let mut slot = self.indexes.lock();
-        let made = slot.insert(self.make_indexes()?);
         if !self.is_retired() {
-            self.write_indexes(made, true)?;
+            self.write_indexes(&mut made, true)?;
         }
-        Ok(ask(made))
+        Ok(ask(slot.insert(made)))
     }
 
     fn load_indexes(&self) -> Option<Indexes> {
@@ -301,11 +354,13 @@ impl Segment {
         (found.header.last_offset() == floor.offset?).then_some((indexes, found))
     }
 
-    fn make_indexes(&self) -> Result<Indexes, Error> {
+    /// Indexes of what is good in the log. `old`: those that are to be replaced.
+    fn make_indexes(&self, old: Option<&Indexes>) -> Result<Indexes, Error> {
         let mut indexes = Indexes::new(self.base);
-        for found in self.walk(0, self.size(), false) {
-            let found = found?;
-            indexes.append(&found.header, found.position, self.interval);
+        for step in Survey::new(self, Floor::default(), Hints::Given(old)) {
+            if let Step::Good(found) = step? {
+                indexes.append(&found.header, found.position, self.interval);
+            }
         }
         Ok(indexes)
     }
@@ -317,6 +372,14 @@ impl Segment {
         match &mut *slot {
             Some(indexes) => self.write_indexes(indexes, seal),
             None => Ok(Vec::new()),
+        }
+    }
+
+    /// The index files could not be synced: they are to be replaced when they are next saved.
+    pub(crate) fn indexes_lost(&self) {
+        if let Some(indexes) = &mut *self.indexes.lock() {
+            indexes.offsets.lost();
+            indexes.times.lost();
         }
     }
 
@@ -358,84 +421,21 @@ impl Segment {
             file.set_len(position).at(&self.path("log"))?;
         }
         self.size.store(position, Ordering::Release);
+        self.proof.trust_from(position);
         Ok(())
+    }
+
+    /// Bytes were found to be bad, for the first time.
+    pub(crate) fn quarantined(&self, hole: &Hole) {
+        self.place.quarantined.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(
+            path = %self.path("log").display(), position = hole.position, bytes = hole.end - hole.position,
+            offset = hole.offset, why = hole.why,
+            "bad bytes: they will not be served, but what is before and behind them"
+        );
     }
 
     pub(crate) fn dir(&self) -> &Path {
         &self.place.dir
-    }
-}
-
-/// The batches of a part of a segment. Ends with an error at what is not a whole batch.
-pub(crate) struct Walk<'a> {
-    segment: &'a Segment,
-    position: u64,
-    end: u64,
-    check_crc: bool,
-    window: Bytes,
-    window_at: u64,
-}
-
-impl Walk<'_> {
-    /// How much is looked at in one go; costs nothing where reading is mapping.
-    const WINDOW: u64 = 64 << 10;
-
-    /// Where the next batch would begin.
-    pub(crate) fn position(&self) -> u64 {
-        self.position
-    }
-
-    fn view(&mut self, len: usize) -> Result<&[u8], Error> {
-        let skip = (self.position - self.window_at) as usize;
-        if self.window.len() < skip.saturating_add(len) {
-            let window = (self.end - self.position).min(Walk::WINDOW).max(len as u64);
-            self.window = self.segment.read(self.position, window as usize)?;
-            self.window_at = self.position;
-        }
-        let skip = (self.position - self.window_at) as usize;
-        Ok(self.window.get(skip..).and_then(|rest| rest.get(..len)).unwrap_or_default())
-    }
-
-    fn step(&mut self) -> Result<Found, Error> {
-        let (position, left) = (self.position, self.end - self.position);
-        if left < HEADER_LEN as u64 {
-            return Err(self.corrupt("fewer bytes than a header"));
-        }
-        let Ok(header) = Header::parse(self.view(HEADER_LEN)?) else {
-            return Err(self.corrupt("not the header of a batch"));
-        };
-        if header.total_len() as u64 > left {
-            return Err(self.corrupt("the batch is not complete"));
-        }
-        if header.last_offset_delta < 0 || header.base_offset < self.segment.base {
-            return Err(self.corrupt("the offsets of the batch do not belong here"));
-        }
-        if self.check_crc && !batch::crc_matches(&header, self.view(header.total_len())?) {
-            return Err(self.corrupt("the checksum of the batch does not match"));
-        }
-        self.position += header.total_len() as u64;
-        Ok(Found { header, position })
-    }
-
-    /// The offset is not known here, but the position is.
-    fn corrupt(&self, why: &'static str) -> Error {
-        let position = self.position;
-        tracing::debug!(path = %self.segment.path("log").display(), position, why, "a walk ends");
-        Error::Corrupt { path: self.segment.path("log"), offset: self.segment.base, why }
-    }
-}
-
-impl Iterator for Walk<'_> {
-    type Item = Result<Found, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.position >= self.end {
-            return None;
-        }
-        let step = self.step();
-        if step.is_err() {
-            self.end = self.position;
-        }
-        Some(step)
     }
 }

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::dice::Dice;
 use crate::disk::{Disk, Entry, File};
 
 /// How much of what was not synced a crash takes away.
@@ -36,6 +37,37 @@ pub enum Fault {
     PowerCut,
 }
 
+/// The calls of `Disk` and `File` that can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// `Disk::open` of a file that is there.
+    Open,
+    /// `Disk::open` that makes a file.
+    Create,
+    /// `Disk::list`.
+    List,
+    /// `Disk::rename`.
+    Rename,
+    /// `Disk::remove`.
+    Remove,
+    /// `Disk::sync_dir`.
+    SyncDir,
+    /// `File::read`.
+    Read,
+    /// `File::append`.
+    Append,
+    /// `File::sync`.
+    Sync,
+    /// `File::set_len`.
+    SetLen,
+}
+
+impl Call {
+    fn changes(self) -> bool {
+        !matches!(self, Call::Open | Call::List | Call::Read)
+    }
+}
+
 /// The disk. Clones are the same disk.
 #[derive(Clone, Default)]
 pub struct SimDisk(Arc<Mutex<World>>);
@@ -46,8 +78,17 @@ struct World {
     durable: Names,
     /// Changes of names, each with the folder whose sync makes it durable.
     changes: Vec<(PathBuf, Change)>,
+    /// Calls that change something.
     calls: u64,
     fault: Option<(u64, Fault)>,
+    /// All calls.
+    all: u64,
+    /// The number among all calls that fails once, with this errno.
+    fault_of_all: Option<(u64, i32)>,
+    /// Which kind it was, once it has.
+    failed: Option<Call>,
+    /// Syncs of files of which one had failed before.
+    retried: u64,
 }
 
 type Names = BTreeMap<PathBuf, Name>;
@@ -70,6 +111,7 @@ struct Inode {
     seen: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<Write>,
+    sync_failed: bool,
 }
 
 enum Write {
@@ -113,13 +155,19 @@ impl Change {
 }
 
 impl World {
-    /// Counts a call that changes something; fails if it is to.
-    fn call(&mut self) -> io::Result<()> {
-        let n = self.calls;
-        self.calls += 1;
-        match self.fault {
-            Some((at, Fault::Once(errno))) if at == n => Err(io::Error::from_raw_os_error(errno)),
-            Some((at, Fault::PowerCut)) if at <= n => Err(io::Error::other("the power is gone")),
+    /// Counts a call; fails if it is to.
+    fn call(&mut self, call: Call) -> io::Result<()> {
+        let (n, all) = (self.calls, self.all);
+        self.calls += u64::from(call.changes());
+        self.all += 1;
+        match (self.fault_of_all, self.fault) {
+            (Some((at, errno)), _) if at == all => {
+                self.failed = Some(call);
+                Err(io::Error::from_raw_os_error(errno))
+            }
+            _ if !call.changes() => Ok(()),
+            (_, Some((at, Fault::Once(errno)))) if at == n => Err(io::Error::from_raw_os_error(errno)),
+            (_, Some((at, Fault::PowerCut))) if at <= n => Err(io::Error::other("the power is gone")),
             _ => Ok(()),
         }
     }
@@ -154,9 +202,31 @@ impl SimDisk {
         self.0.lock().fault = Some((call, fault));
     }
 
+    /// How many calls of any kind there were so far.
+    pub fn all_calls(&self) -> u64 {
+        self.0.lock().all
+    }
+
+    /// Has one call fail with this errno: the one that [`SimDisk::all_calls`] will number `call`.
+    pub fn fail_once(&self, call: u64, errno: i32) {
+        let mut world = self.0.lock();
+        (world.fault_of_all, world.failed) = (Some((call, errno)), None);
+    }
+
+    /// What kind of call has failed since [`SimDisk::fail_once`], if it came to that.
+    pub fn failed(&self) -> Option<Call> {
+        self.0.lock().failed
+    }
+
+    /// How often a file was synced again after that had failed. On a real disk that proves nothing.
+    pub fn retried(&self) -> u64 {
+        self.0.lock().retried
+    }
+
     /// No more faults.
     pub fn heal(&self) {
-        self.0.lock().fault = None;
+        let mut world = self.0.lock();
+        (world.fault, world.fault_of_all) = (None, None);
     }
 
     /// The disk as it is found after a crash now. This one is not changed.
@@ -211,7 +281,7 @@ fn has_parents(names: &Names, name: &Path) -> bool {
 
 impl Inode {
     fn durable(bytes: Vec<u8>) -> Inode {
-        Inode { seen: bytes.clone(), durable: bytes, pending: Vec::new() }
+        Inode { seen: bytes.clone(), durable: bytes, ..Inode::default() }
     }
 
     fn write(&mut self, write: Write) {
@@ -242,11 +312,15 @@ impl Disk for SimDisk {
     fn open(&self, path: &Path, create: bool, _capacity: u64) -> io::Result<Arc<dyn File>> {
         let mut world = self.0.lock();
         let inode = match world.seen.get(path) {
-            Some(Name::File(inode)) => Arc::clone(inode),
+            Some(Name::File(inode)) => {
+                let inode = Arc::clone(inode);
+                world.call(Call::Open)?;
+                inode
+            }
             Some(Name::Dir) => return Err(io::ErrorKind::IsADirectory.into()),
             None if !create => return Err(io::ErrorKind::NotFound.into()),
             None => {
-                world.call()?;
+                world.call(Call::Create)?;
                 if let Some(dir) = path.parent() {
                     world.make_dirs(dir);
                 }
@@ -260,7 +334,8 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        let world = self.0.lock();
+        let mut world = self.0.lock();
+        world.call(Call::List)?;
         if !world.seen.contains_key(dir) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -277,7 +352,7 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut world = self.0.lock();
-        world.call()?;
+        world.call(Call::Rename)?;
         if !world.seen.contains_key(from) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -287,7 +362,7 @@ impl Disk for SimDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut world = self.0.lock();
-        world.call()?;
+        world.call(Call::Remove)?;
         if !world.seen.contains_key(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -297,7 +372,7 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut guard = self.0.lock();
-        guard.call()?;
+        guard.call(Call::SyncDir)?;
         let world = &mut *guard;
         let (now, later) = std::mem::take(&mut world.changes).into_iter().partition(|(of, _)| of == dir);
         world.changes = later;
@@ -321,6 +396,7 @@ impl File for SimFile {
     }
 
     fn read(&self, at: u64, len: usize) -> io::Result<Bytes> {
+        self.disk.0.lock().call(Call::Read)?;
         let inode = self.inode.lock();
         let end = at.checked_add(len as u64).filter(|end| *end <= self.len());
         let bytes = end.and_then(|end| inode.seen.get(at as usize..end as usize));
@@ -328,7 +404,7 @@ impl File for SimFile {
     }
 
     fn append(&self, at: u64, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
-        let allowed = self.disk.0.lock().call();
+        let allowed = self.disk.0.lock().call(Call::Append);
         let mut bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
         if allowed.is_err() {
             bytes.truncate(bytes.len() / 2);
@@ -341,31 +417,22 @@ impl File for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.disk.0.lock().call()?;
+        let mut world = self.disk.0.lock();
+        let allowed = world.call(Call::Sync);
         let mut inode = self.inode.lock();
+        world.retried += u64::from(inode.sync_failed);
+        inode.sync_failed |= allowed.is_err();
+        allowed?;
         inode.durable = inode.seen.clone();
         inode.pending.clear();
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.disk.0.lock().call()?;
+        self.disk.0.lock().call(Call::SetLen)?;
         self.inode.lock().write(Write::SetLen(len as usize));
         self.len.store(len, Ordering::Release);
         Ok(())
-    }
-}
-
-/// Numbers that look random and follow from a seed (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit.max(1)
     }
 }
 
@@ -414,5 +481,12 @@ mod tests {
         assert!(file.sync().is_err() && file.sync().is_err());
         disk.heal();
         assert!(file.sync().is_ok());
+        disk.fail_once(disk.all_calls() + 1, 5);
+        assert!(file.read(0, 1).is_ok() && disk.failed().is_none());
+        assert_eq!(file.read(0, 1).unwrap_err().raw_os_error(), Some(5));
+        assert!(file.sync().is_ok());
+        assert_eq!(disk.failed(), Some(Call::Read));
+        // After the sync whose power was cut above.
+        assert_eq!(disk.retried(), 3);
     }
 }

@@ -162,6 +162,8 @@ impl Log {
 
         let interval = self.config.index_interval_bytes;
         let cleaned = Arc::new(Segment::sealed(&place, new.base_offset, new.size_bytes, interval));
+        // This process wrote it.
+        cleaned.proof.trust_from(0);
         let segments = Arc::make_mut(&mut self.segments);
         segments.retain(|segment| !old.contains(&segment.base));
         let at = segments.partition_point(|segment| segment.base < new.base_offset);

@@ -2,6 +2,7 @@
 //!
 //! One at a time syncs a log: the flusher, or whoever opens or closes it.
 
+use std::io;
 use std::mem;
 use std::sync::Arc;
 
@@ -54,12 +55,24 @@ impl Log {
         }
     }
 
-    /// Syncs here and now. For starts, stops and tests; a broker at work has a `Flusher`.
+    /// Syncs here and now. For starts, stops and tests; a broker at work has a `Flusher`. A failure is final:
+    /// the log can still be read, but neither appended to nor synced.
     pub fn sync(&mut self) -> Result<(), Error> {
+        self.refuse_if_failed()?;
         let point = self.sync_point();
+        self.failed = true;
         point.sync().at(&self.place.dir)?;
+        self.failed = false;
         self.synced(point);
         Ok(())
+    }
+
+    /// Once a sync has failed nothing is written or synced any more.
+    pub(crate) fn refuse_if_failed(&self) -> Result<(), Error> {
+        match self.failed {
+            true => Err(io::Error::other("a sync failed before")).at(&self.place.dir),
+            false => Ok(()),
+        }
     }
 
     /// Writes down what is new in the caches: index entries, producers, leader epochs. To be called before a
@@ -67,7 +80,8 @@ impl Log {
     /// small syncs.
     pub fn checkpoint(&mut self) -> Result<(), Error> {
         for file in self.active().save_indexes(false)? {
-            file.sync().at(&self.place.dir)?;
+            let synced = file.sync().at(&self.place.dir);
+            synced.inspect_err(|_| self.active().indexes_lost())?;
             self.unsynced.dir = true;
         }
         self.save_snapshot()?;

@@ -1,13 +1,15 @@
 //! A broker in this process and a client that speaks raw protocol to it, over a wire in memory.
 #![allow(dead_code, unreachable_pub, reason = "each test file is a crate and uses its own part")]
 
+pub mod disk;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use braid::api::Meters;
-use braid::broker::{Broker, Peer};
+use braid::broker::{Broker, OpenError, Peer};
 use braid::config::BrokerConfig;
 use braid::connection::{self, Service};
 use braid::machine::Clock;
@@ -45,13 +47,26 @@ impl TestBroker {
     }
 
     fn open(dir: Arc<tempfile::TempDir>, settings: Vec<(String, String)>) -> TestBroker {
-        let folder = ("log.dirs".to_owned(), dir.path().to_str().unwrap().to_owned());
-        let all: Vec<_> = settings.iter().cloned().chain([folder]).collect();
-        let config = BrokerConfig::with(all).unwrap();
+        Self::try_open(dir, settings).unwrap()
+    }
+
+    /// `log.dirs` among the settings are names of folders beside each other, in the order given.
+    fn try_open(
+        dir: Arc<tempfile::TempDir>,
+        settings: Vec<(String, String)>,
+    ) -> Result<TestBroker, OpenError> {
+        let named = settings.iter().find(|(name, _)| name == "log.dirs");
+        let names = named.map_or("", |(_, names)| names.as_str()).split(',');
+        let paths: Vec<_> = names
+            .map(|name| data(&dir).join(name).to_str().unwrap().trim_end_matches('/').to_owned())
+            .collect();
+        let folders = ("log.dirs".to_owned(), paths.join(","));
+        let others = settings.iter().filter(|(name, _)| name != "log.dirs").cloned();
+        let config = BrokerConfig::with(others.chain([folders])).unwrap();
         let metrics = Arc::new(Metrics::new(prometheus::Registry::new()).unwrap());
-        let broker = Broker::open(config, metrics, Arc::new(RealDisk), Clock::starting_at(now_ms())).unwrap();
+        let broker = Broker::open(config, metrics, Arc::new(RealDisk), Clock::starting_at(now_ms()))?;
         let service = Arc::new(Service { meters: Meters::new(&broker.metrics), broker: broker.clone() });
-        TestBroker { broker, service, stop: watch::channel(false).0, dir, settings }
+        Ok(TestBroker { broker, service, stop: watch::channel(false).0, dir, settings })
     }
 
     /// What it left, opened again after a clean shutdown.
@@ -63,18 +78,27 @@ impl TestBroker {
     /// What it has written so far, opened again as if the process had been killed: a copy, because in here
     /// the old broker lives on.
     pub fn kill(self) -> TestBroker {
-        let copy = tempfile::tempdir().unwrap();
-        for file in files(self.dir.path()) {
-            let to = copy.path().join(file.strip_prefix(self.dir.path()).unwrap());
+        self.kill_and(|_| ()).unwrap()
+    }
+
+    /// The same, after something has happened to the data.
+    pub fn kill_and(self, meanwhile: impl FnOnce(&Path)) -> Result<TestBroker, OpenError> {
+        let data = self.path();
+        let old =
+            self.dir.path().join(format!("old-{}", std::fs::read_dir(self.dir.path()).unwrap().count()));
+        std::fs::rename(&data, &old).unwrap();
+        for file in files(&old) {
+            let to = data.join(file.strip_prefix(&old).unwrap());
             std::fs::create_dir_all(to.parent().unwrap()).unwrap();
             std::fs::copy(&file, &to).unwrap();
         }
-        Self::open(Arc::new(copy), self.settings.clone())
+        meanwhile(&data);
+        Self::try_open(self.dir.clone(), self.settings.clone())
     }
 
     /// Where the broker keeps its data.
     pub fn path(&self) -> PathBuf {
-        self.dir.path().to_owned()
+        data(&self.dir)
     }
 
     /// A new connection.
@@ -105,6 +129,10 @@ impl TestBroker {
         let response = self.connect().call::<CreateTopics>(7, &request).await;
         assert!(response.topics[0].error_code.is_ok(), "{response:?}");
     }
+}
+
+fn data(dir: &tempfile::TempDir) -> PathBuf {
+    dir.path().join("data")
 }
 
 /// A client of one connection.

@@ -117,3 +117,72 @@ message! {
         timestamp: i64,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Data;
+    use crate::data::offsets::Key;
+
+    fn hex(text: &str) -> Bytes {
+        let digits: Vec<u8> = text.bytes().filter(|c| *c != b' ').collect();
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        digits.chunks(2).map(byte).collect()
+    }
+
+    #[track_caller]
+    fn same<D: Data + PartialEq + std::fmt::Debug>(value: &D, golden: &str) {
+        let golden = hex(golden);
+        assert_eq!(value.write(0), golden);
+        assert_eq!(&D::read(&golden).unwrap().1, value);
+    }
+
+    #[test]
+    fn members_are_kept_as_kafka_keeps_them() {
+        let key = ConsumerGroupMemberMetadataKey { group_id: "g".into(), member_id: "m".into() };
+        assert_eq!(key.write(5), hex("0005 0001 67 0001 6d"));
+        assert_eq!(Key::read(&key.write(5)), Ok(Key::ConsumerMember(key)));
+        let value = ConsumerGroupMemberMetadataValue {
+            client_id: "c".into(),
+            client_host: "h".into(),
+            subscribed_topic_names: vec!["t".into()],
+            rebalance_timeout_ms: 5,
+            ..Default::default()
+        };
+        same(&value, "0000 00 00 02 63 02 68 02 02 74 00 00000005 00 00");
+        let classic = ClassicMemberMetadata {
+            session_timeout_ms: 6,
+            supported_protocols: vec![ClassicProtocol {
+                name: "r".into(),
+                metadata: Bytes::from_static(b"s"),
+            }],
+        };
+        let value = ConsumerGroupMemberMetadataValue { classic_member_metadata: Some(classic), ..value };
+        // a struct that may be null has a byte before it, also inside a tag
+        let tag = "01 00 0c 01 00000006 02 02 72 02 73 00 00";
+        same(&value, &format!("0000 00 00 02 63 02 68 02 02 74 00 00000005 00 {tag}"));
+    }
+
+    #[test]
+    fn assignments_are_kept_as_kafka_keeps_them() {
+        let id = "000102030405060708090a0b0c0d0e0f";
+        let topic_id = Uuid(std::array::from_fn(|i| i as u8));
+        let assigned =
+            CurrentTopicPartitions { topic_id, partitions: vec![3], assignment_epochs: Some(vec![1]) };
+        let value = ConsumerGroupCurrentMemberAssignmentValue {
+            member_epoch: 2,
+            previous_member_epoch: 1,
+            state: 1,
+            assigned_partitions: vec![assigned],
+            partitions_pending_revocation: Vec::new(),
+        };
+        same(&value, &format!("0000 00000002 00000001 01 02 {id} 02 00000003 01 00 05 02 00000001 01 00"));
+        let target = TargetTopicPartitions { topic_id, partitions: vec![3] };
+        let value = ConsumerGroupTargetAssignmentMemberValue { topic_partitions: vec![target] };
+        same(&value, &format!("0000 02 {id} 02 00000003 00 00"));
+        same(
+            &ConsumerGroupMetadataValue { epoch: 1, metadata_hash: 2 },
+            "0000 00000001 01 00 08 0000000000000002",
+        );
+    }
+}

@@ -1,7 +1,7 @@
 //! ConsumerGroupHeartbeat: what a member says, and what it hears. Pure.
 //!
-//! A heartbeat that brings no news in a settled group costs a lookup. Any other is answered by making the next
-//! plan: who is in the group, what it reads, who shall own what, and how far the sender can go towards that.
+//! A heartbeat that brings no news in a settled group costs a lookup. Any other is answered by making the
+//! next plan: who is in the group, what it reads, who shall own what, and how far the sender can go there.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -351,7 +351,7 @@ impl Plan {
             return Ok(());
         }
         let why = format!(
-            "The consumer group member is at epoch {}, not {}; it must abandon all its partitions and rejoin.",
+            "The member is at epoch {}, not {}; it must abandon all its partitions and rejoin.",
             current.epoch, r.member_epoch
         );
         Err((ErrorCode::FENCED_MEMBER_EPOCH, why))

@@ -13,6 +13,7 @@ use braid_protocol::api::consumer_group_heartbeat::ConsumerGroupHeartbeatRespons
 use braid_protocol::data::Data;
 use braid_protocol::data::consumer::{ConsumerProtocolAssignment, ConsumerProtocolSubscription};
 use braid_protocol::data::offsets::{GroupMetadataValue, MemberMetadata};
+use bytes::Bytes;
 
 use super::classic::{CONSUMER, assignment, consumer, partitions};
 use super::plan::{Classic, Current, Epoch, Member, Partition, Plan, State};
@@ -95,6 +96,11 @@ pub(super) fn downgraded(plan: &Plan, epoch: i32, topics: &Image, now: Millis) -
         let said = protocols(m).into_iter().find(|(n, _)| common.as_ref() == Some(n));
         let subscription = said.map(|(_, metadata)| metadata).unwrap_or_default();
         let owned = plan.current_of(id).map(|c| c.assigned.keys().copied().collect()).unwrap_or_default();
+        // right after a start the names may be unknown: nothing said is better than nothing owned
+        let assignment = match topics.topic_count() {
+            0 => Bytes::new(),
+            _ => assignment(&owned, topics, &subscription),
+        };
         MemberMetadata {
             member_id: id.clone(),
             group_instance_id: m.instance_id.clone(),
@@ -102,7 +108,7 @@ pub(super) fn downgraded(plan: &Plan, epoch: i32, topics: &Image, now: Millis) -
             client_host: m.client_host.clone(),
             rebalance_timeout: m.rebalance_timeout_ms,
             session_timeout: m.classic.as_ref().map_or(0, |c| c.session_timeout_ms),
-            assignment: assignment(&owned, topics, &subscription),
+            assignment,
             subscription,
         }
     };

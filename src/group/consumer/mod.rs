@@ -24,8 +24,9 @@ use braid_protocol::ErrorCode;
 pub(super) use describe::{Phase, nobody};
 pub use heartbeat::Beat;
 pub(super) use heartbeat::refused;
+pub(super) use plan::Change;
 pub(super) use plan::Plan;
-pub use plan::{Change, Member, State};
+use plan::{Member, State};
 
 use super::Record;
 use super::classic::Turn;

@@ -10,7 +10,7 @@ use braid_protocol::Uuid;
 use bytes::Bytes;
 
 /// A partition: the topic's id, and its number.
-pub type Partition = (Uuid, i32);
+pub(super) type Partition = (Uuid, i32);
 
 /// The durable state of a group. The default is a group that is not there.
 #[derive(Clone, Debug, Default, PartialEq)]

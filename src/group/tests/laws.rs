@@ -1,5 +1,7 @@
 //! The laws of every machine, held against random lives of groups. A failure names its seed.
 
+use braid_protocol::api::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
+
 use super::*;
 
 const SEEDS: u64 = 600;
@@ -21,6 +23,24 @@ impl Dice {
     }
 }
 
+/// A member of a KIP-848 group comes, goes, or is lost.
+fn beat(dice: &mut Dice, group_id: String) -> Input {
+    Input::ConsumerHeartbeat(Beat {
+        request: ConsumerGroupHeartbeatRequest {
+            group_id,
+            member_id: dice.pick(&["x", "y"]).into(),
+            member_epoch: [0, 0, -1, 1, 2][dice.below(5) as usize],
+            rebalance_timeout_ms: 5_000,
+            subscribed_topic_names: Some(vec!["t".into()]),
+            topic_partitions: Some(Vec::new()),
+            ..Default::default()
+        },
+        version: 1,
+        topics: clients::World::new(&[("t", 3)]).image,
+        ..Default::default()
+    })
+}
+
 /// What a client may ask, sensible or not. Half of the time it uses what the group really knows.
 fn question(dice: &mut Dice, sim: &Sim, step: usize) -> Input {
     let group_id = dice.pick(&["g", "h", "i"]).to_owned();
@@ -33,7 +53,8 @@ fn question(dice: &mut Dice, sim: &Sim, step: usize) -> Input {
     let generation = if dice.below(8) == 0 { -1 } else { generation };
     let instance =
         known.and_then(|g| g.members.get(member)?.instance_id.clone()).filter(|_| dice.below(4) > 0);
-    match dice.below(16) {
+    match dice.below(17) {
+        16 => beat(dice, group_id),
         0..=4 => {
             let name = format!("m{step}");
             let protocols: &[&str] = if dice.below(3) == 0 { &["sticky", "range"] } else { &["range"] };
@@ -138,7 +159,7 @@ fn live(seed: u64, mut watch: impl FnMut(&Sim)) -> Sim {
 
 #[test]
 fn replaying_the_records_rebuilds_the_durable_state() {
-    let (mut settled, mut steps) = (0, 0);
+    let (mut settled, mut steps, mut new) = (0, 0, 0);
     for seed in 0..SEEDS {
         live(seed, |sim| {
             steps += 1;
@@ -154,8 +175,16 @@ fn replaying_the_records_rebuilds_the_durable_state() {
                 some.map(|(id, g)| (id.clone(), g.offsets.clone())).collect()
             };
             assert_eq!(offsets(&sim.groups), offsets(&rebuilt), "seed {seed}");
+            let plans = |g: &Groups| -> Vec<_> {
+                let some =
+                    g.iter().filter_map(|(id, g)| Some((id.clone(), g.consumers.as_ref()?.plan.clone())));
+                some.collect()
+            };
+            assert_eq!(plans(&sim.groups), plans(&rebuilt), "seed {seed}");
+            new += plans(&rebuilt).len();
         });
     }
+    assert!(new > 500, "the lives have too few KIP-848 groups: {new}");
     assert!(settled > 500, "the lives are too wild to say anything: {settled}");
 }
 

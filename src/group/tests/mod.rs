@@ -1,9 +1,11 @@
 //! The tests of groups, and their stage: one machine, virtual time, a log in memory. No test here sleeps.
 
+mod clients;
 mod consumer;
 mod driver;
 mod errors;
 mod laws;
+mod migration;
 mod rebalance;
 mod retention;
 mod statics;

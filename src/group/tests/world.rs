@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::consumer::{Client, Partition, World};
+use super::clients::{Client, Partition, World};
 use super::laws::Dice;
 use super::*;
 
@@ -39,9 +39,9 @@ fn chaos(world: &mut World, dice: &mut Dice, step: usize) {
         5 if dice.below(6) == 0 => world.recreate("u"),
         6 if dice.below(4) == 0 => world.sim.restart(),
         7 => world.subscribe(n, dice.pick(&["t", "t u", "~t.*"])),
-        8..=9 => world.pass(1_000 + dice.below(3_000) as i64, dice),
-        10..=12 => world.act(n),
-        13 => world.beat(n, false), // the answer is lost
+        8..=11 => world.pass(1_000 + dice.below(8_000) as i64, dice),
+        12..=13 => world.act(n),
+        14 => world.beat(n, false), // the answer is lost
         _ => world.beat(n, true),
     }
 }

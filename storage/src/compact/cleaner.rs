@@ -87,6 +87,7 @@ impl<T: FnMut(u64) -> bool> Cleaner<T> {
         let mut map = OffsetMap::new(self.map_bytes, u64::try_from(records).unwrap_or(0));
         for sealed in plan.dirty() {
             let segment = &*sealed.segment;
+            segment.insist()?;
             let Some(first) = segment.locate(plan.first_dirty)? else { continue };
             for found in segment.walk(first.position, segment.size(), true) {
                 let Found { header, position } = found?;
@@ -124,6 +125,7 @@ impl<T: FnMut(u64) -> bool> Cleaner<T> {
         let interval = plan.view.config.index_interval_bytes;
         let mut output = Output::create(&plan.view.place, first.base_offset(), left, interval)?;
         for segment in old.iter().map(|sealed| &*sealed.segment) {
+            segment.insist()?;
             for found in segment.walk(0, segment.size(), true) {
                 let Found { header, position } = found?;
                 let batch = segment.read(position, header.total_len())?;

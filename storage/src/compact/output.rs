@@ -37,7 +37,7 @@ impl Output {
         capacity: u64,
         interval: u32,
     ) -> Result<Output, Error> {
-        let file = open_empty(place, base, "log.cleaned", capacity)?;
+        let file = checkpoint::fresh(&*place.disk, &place.path(base, "log.cleaned"), capacity)?;
         let (place, indexes) = (Arc::clone(place), Indexes::new(base));
         Ok(Output { place, base, interval, file, buffer: Vec::new(), size: 0, indexes })
     }
@@ -89,21 +89,12 @@ impl Output {
 
     fn write(&self, suffix: &str, contents: &[u8]) -> Result<(), Error> {
         let path = self.place.path(self.base, suffix);
-        let file = open_empty(&self.place, self.base, suffix, 0)?;
+        let file = checkpoint::fresh(&*self.place.disk, &path, 0)?;
         if !contents.is_empty() {
             file.append(0, &mut [IoSlice::new(contents)]).at(&path)?;
         }
         file.sync().at(&path)
     }
-}
-
-fn open_empty(place: &Place, base: i64, suffix: &str, capacity: u64) -> Result<Arc<dyn File>, Error> {
-    let path = place.path(base, suffix);
-    let file = place.disk.open(&path, true, capacity).at(&path)?;
-    if !file.is_empty() {
-        file.set_len(0).at(&path)?;
-    }
-    Ok(file)
 }
 
 /// What stays of the old segments' indexes of aborted transactions; `None` if none has such a file.

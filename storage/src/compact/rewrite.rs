@@ -2,13 +2,11 @@
 
 use bytes::{BufMut, Bytes};
 
-use crate::batch::{HEADER_LEN, Header, Invalid, LENGTH_END, NO_TIMESTAMP};
+use crate::batch::{DELETE_HORIZON, HEADER_LEN, Header, Invalid, LENGTH_END, NO_TIMESTAMP};
+use crate::builder::{put_nullable, put_varlong};
 use crate::codec::Codec;
 use crate::compact::compress::Encoder;
 use crate::record::{self, Record};
-
-/// `base_timestamp` is a delete horizon (KIP-534).
-const DELETE_HORIZON: i16 = 1 << 6;
 
 /// The header of a batch that nothing is left of but its offsets and its producer's sequence; no body
 /// follows.
@@ -75,18 +73,4 @@ fn put_record(into: &mut Vec<u8>, record: &Record, base_offset: i64, base_timest
         put_nullable(into, Some(name));
         put_nullable(into, value.as_deref());
     }
-}
-
-fn put_varlong(into: &mut Vec<u8>, value: i64) {
-    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
-    while rest >= 0x80 {
-        into.put_u8(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    into.put_u8(rest as u8);
-}
-
-fn put_nullable(into: &mut Vec<u8>, bytes: Option<&[u8]>) {
-    put_varlong(into, bytes.map_or(-1, |bytes| bytes.len() as i64));
-    into.extend_from_slice(bytes.unwrap_or_default());
 }

@@ -9,6 +9,7 @@ mod hostile;
 mod model;
 mod producers;
 mod retention;
+mod rot;
 mod small_files;
 mod support;
 mod swap;

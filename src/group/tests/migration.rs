@@ -1,0 +1,148 @@
+//! Classic and KIP-848 members in one group, and the group's way from one kind to the other and back.
+
+use braid_protocol::api::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
+use braid_protocol::data::consumer::{ConsumerProtocolAssignment, TopicPartition};
+
+use super::clients::{Client, World};
+use super::*;
+
+/// A stable classic group of two, of which each reads two partitions of t.
+fn classic_pair() -> World {
+    let mut world = World::new(&[("t", 4)]);
+    let tickets = ["a", "b"].map(|name| world.sim.ask(Input::Join(joins(&world, "", name, &[]))));
+    world.sim.advance(2 * DELAY);
+    for ticket in tickets {
+        assert_eq!(world.sim.joined(ticket).unwrap().error_code, ErrorCode::NONE);
+    }
+    let mut leader = sync("a", 1, &["a", "b"]);
+    for (n, assignment) in leader.assignments.iter_mut().enumerate() {
+        let partitions = vec![2 * n as i32, 2 * n as i32 + 1];
+        let assigned_partitions = vec![TopicPartition { topic: "t".into(), partitions }];
+        assignment.assignment =
+            ConsumerProtocolAssignment { assigned_partitions, ..Default::default() }.write(1);
+    }
+    let follower = world.sim.ask(Input::Sync(sync("b", 1, &[])));
+    let leader = world.sim.ask(Input::Sync(leader));
+    for ticket in [follower, leader] {
+        assert_eq!(world.sim.synced(ticket).unwrap().error_code, ErrorCode::NONE);
+    }
+    world
+}
+
+/// JoinGroup of a cooperative consumer of t that owns these partitions.
+fn joins(world: &World, member: &str, name: &str, owned: &[i32]) -> Join {
+    let mut join = join(member, name, &["cooperative-sticky"]);
+    let owned_partitions = vec![TopicPartition { topic: "t".into(), partitions: owned.to_vec() }];
+    let subscription =
+        ConsumerProtocolSubscription { topics: vec!["t".into()], owned_partitions, ..Default::default() };
+    join.request.protocols[0].metadata = subscription.write(1);
+    join.topics = world.image.clone();
+    join
+}
+
+fn rejoin(world: &mut World, member: &str, owned: &[i32]) -> i32 {
+    let join = joins(world, member, "", owned);
+    let ticket = world.sim.ask(Input::Join(join));
+    let joined = world.sim.joined(ticket).unwrap();
+    assert_eq!((joined.error_code, joined.leader.as_str()), (ErrorCode::NONE, ""));
+    joined.generation_id
+}
+
+fn assigned(world: &mut World, member: &str, generation: i32) -> Vec<i32> {
+    let ticket = world.sim.ask(Input::Sync(sync(member, generation, &[])));
+    let synced = world.sim.synced(ticket).unwrap();
+    assert_eq!(synced.error_code, ErrorCode::NONE);
+    let (_, assignment) = ConsumerProtocolAssignment::read(&synced.assignment).unwrap();
+    assignment.assigned_partitions.into_iter().flat_map(|t| t.partitions).collect()
+}
+
+fn new_member(world: &mut World, id: &str) -> usize {
+    world.clients.push(Client::new(id, "t"));
+    world.beat(world.clients.len() - 1, true);
+    world.clients.len() - 1
+}
+
+#[test]
+fn the_first_new_member_turns_a_classic_group_at_work() {
+    let mut world = classic_pair();
+    let c = new_member(&mut world, "c");
+    assert_eq!(world.sim.groups.stats().consumer.reconciling, 1);
+    assert!(world.clients[c].holds().is_empty(), "nothing is free yet");
+    for member in ["a", "b"] {
+        assert_eq!(world.sim.beat(member, 1), ErrorCode::REBALANCE_IN_PROGRESS);
+    }
+    // who owns too much is told to give up, and comes again
+    let generation = rejoin(&mut world, "a", &[0, 1]);
+    let kept = assigned(&mut world, "a", generation);
+    let other = rejoin(&mut world, "b", &[2, 3]);
+    let others = assigned(&mut world, "b", other);
+    assert_eq!(kept.len() + others.len(), 3, "one of four is to move: {kept:?} {others:?}");
+    world.beat(c, true);
+    assert!(world.clients[c].holds().is_empty(), "it is not released yet");
+    let (member, left, at) = if kept.len() == 1 { ("a", kept, generation) } else { ("b", others, other) };
+    assert_eq!(world.sim.beat(member, at), ErrorCode::REBALANCE_IN_PROGRESS);
+    let generation = rejoin(&mut world, member, &left);
+    assert_eq!(assigned(&mut world, member, generation), left);
+    world.beat(c, true);
+    assert_eq!(world.clients[c].holds().len(), 1);
+    assert_eq!(world.sim.beat(member, generation), ErrorCode::NONE);
+    assert_eq!(world.sim.groups.stats().consumer.stable, 1);
+    assert_eq!(world.sim.rebuilt().group("g").unwrap().consumers().map(|c| &c.plan), world.plan());
+}
+
+#[test]
+fn when_the_last_new_member_leaves_the_group_is_classic_and_gathers() {
+    let mut world = classic_pair();
+    let c = new_member(&mut world, "c");
+    world.leave(c);
+    assert!(world.plan().is_none());
+    world.sim.advance(0);
+    assert_eq!(world.sim.state(), "PreparingRebalance");
+    assert_eq!(world.sim.beat("a", 2), ErrorCode::REBALANCE_IN_PROGRESS);
+    let tickets = ["a", "b"].map(|m| world.sim.ask(Input::Join(joins(&world, m, "", &[]))));
+    let joined = tickets.map(|ticket| world.sim.joined(ticket).unwrap());
+    assert!(joined.iter().all(|j| j.error_code.is_ok() && j.generation_id == 3 && !j.leader.is_empty()));
+    assert_eq!(world.sim.rebuilt().group("g").map(|g| g.members.len()), Some(2));
+}
+
+#[test]
+fn empty_groups_change_hands_both_ways() {
+    let mut world = World::new(&[("t", 4)]);
+    world.sim.commit("", -1, 5);
+    let c = new_member(&mut world, "c");
+    assert_eq!((world.clients[c].holds().len(), world.sim.committed()), (4, 5), "offsets stay");
+    world.leave(c);
+    let ticket = world.sim.join("a");
+    world.sim.advance(2 * DELAY);
+    assert_eq!(world.sim.joined(ticket).unwrap().error_code, ErrorCode::NONE);
+    assert_eq!((world.sim.state().as_str(), world.sim.committed()), ("CompletingRebalance", 5));
+}
+
+#[test]
+fn a_group_of_others_than_consumers_stays_as_it_is() {
+    let mut world = World::new(&[("t", 4)]);
+    let mut connect = join("", "a", &["x"]);
+    connect.request.protocol_type = "connect".into();
+    world.sim.ask(Input::Join(connect));
+    let request = ConsumerGroupHeartbeatRequest {
+        group_id: "g".into(),
+        member_id: "c".into(),
+        rebalance_timeout_ms: REBALANCE,
+        subscribed_topic_names: Some(vec!["t".into()]),
+        topic_partitions: Some(Vec::new()),
+        ..Default::default()
+    };
+    assert_eq!(world.ask(request).unwrap().error_code, ErrorCode::GROUP_ID_NOT_FOUND);
+    assert_eq!(world.sim.state(), "PreparingRebalance");
+}
+
+#[test]
+fn who_waits_for_a_rebalance_hears_that_the_group_has_turned() {
+    let mut world = World::new(&[("t", 4)]);
+    let ticket = world.sim.ask(Input::Join(joins(&world, "", "a", &[])));
+    let c = new_member(&mut world, "c");
+    assert_eq!(world.sim.joined(ticket).unwrap().error_code, ErrorCode::REBALANCE_IN_PROGRESS);
+    let generation = rejoin(&mut world, "a", &[]);
+    assert_eq!(assigned(&mut world, "a", generation).len(), 2);
+    assert_eq!(world.clients[c].holds().len(), 2);
+}

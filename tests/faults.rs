@@ -1,0 +1,266 @@
+//! A whole broker on a disk in memory of which each call in turn fails once, with EIO and with ENOSPC: open,
+//! list, rename, remove, read, append, sync, set_len, and the sync of a folder; from the start of the broker
+//! to its shutdown.
+//!
+//! Nothing panics and nothing hangs; what fails is answered with an error. What was acknowledged is there
+//! afterwards, in the broker that goes on and in the next one, after a kill and after a power cut; nothing
+//! else is, but what was sent. What was readable stays so unless its folder failed. A full disk is no lasting
+//! matter; a failed sync is: it is not tried again, and the health check says so.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use braid::broker::{Broker, NewTopic};
+use braid::topic::Fault;
+use braid_protocol::ErrorCode;
+use braid_storage::BatchBuilder;
+use braid_storage::sim::{Call, Loss, SimDisk};
+use support::disk::{NOW, open, partition, read, try_open};
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+const STEPS: usize = 30;
+const LOGS: [&str; 3] = ["kept", "retained", "compacted"];
+
+/// What the world outside knows.
+#[derive(Clone, Default)]
+struct Outside {
+    /// Values by log and offset, as they were acknowledged; and all that were sent.
+    acked: BTreeMap<&'static str, BTreeMap<i64, String>>,
+    sent: BTreeSet<String>,
+    created: BTreeSet<String>,
+    deleted: BTreeSet<String>,
+}
+
+async fn create(broker: &Arc<Broker>, outside: &mut Outside, name: &str, configs: &[(&str, &str)]) {
+    outside.deleted.remove(name);
+    let configs = configs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let new = NewTopic { name: name.to_owned(), partitions: 1, replication_factor: 1, configs };
+    if broker.create_topic(new).await.is_ok() {
+        outside.created.insert(name.to_owned());
+    }
+}
+
+async fn delete(broker: &Arc<Broker>, outside: &mut Outside, name: &str) {
+    let Some(topic) = broker.topic(name) else { return };
+    outside.created.remove(name);
+    if broker.delete_topic(topic.id).await.is_ok() {
+        outside.deleted.insert(name.to_owned());
+    }
+}
+
+/// Appends a batch of three records, the key of each its number, and waits for the acknowledgement.
+async fn produce(broker: &Broker, outside: &mut Outside, log: &'static str, now: i64) -> Result<(), Fault> {
+    let mut batch = BatchBuilder::new();
+    let values: Vec<String> =
+        (0..3).map(|n| format!("{log}-{}-{}", outside.sent.len() + n, "x".repeat(40))).collect();
+    for (n, value) in values.iter().enumerate() {
+        let key = (log == "compacted").then(|| format!("k{n}"));
+        batch.push(now, key.as_deref().map(str::as_bytes), Some(value.as_bytes()), &[]);
+    }
+    outside.sent.extend(values.iter().cloned());
+    let partition = partition(broker, log).ok_or(Fault::Offline)?;
+    let appended = partition.append(&batch.build(), now)?;
+    partition.reached(appended.last_offset).await?;
+    outside.acked.entry(log).or_default().extend((appended.base_offset..).zip(values));
+    Ok(())
+}
+
+/// The workload. Whatever fails, it goes on; a produce that fails says so in Kafka's terms.
+async fn work(broker: &Arc<Broker>, outside: &mut Outside) {
+    for step in 0..STEPS {
+        let log = LOGS[step % 3];
+        if let Err(fault) = produce(broker, outside, log, NOW + step as i64).await {
+            assert_eq!(fault.code(), ErrorCode::KAFKA_STORAGE_ERROR, "{fault}");
+        }
+        match step % 10 {
+            1 => broker.retain(),
+            3 => drop(broker.checkpoint()),
+            5 => drop(broker.unlink()),
+            7 => broker.clean(),
+            8 => create(broker, outside, &format!("t{step}"), &[]).await,
+            9 => delete(broker, outside, &format!("t{}", step - 1)).await,
+            _ => {}
+        }
+        if let Some(partition) = partition(broker, log)
+            && let Ok(start) = partition.start_offset()
+        {
+            let _ = partition.read(start, 300, true);
+            let _ = partition.offset_for_timestamp(NOW);
+        }
+    }
+}
+
+/// Everything that was acknowledged is there, and nothing that was not sent.
+fn verify(broker: &Arc<Broker>, outside: &Outside) {
+    let image = broker.cluster.image();
+    outside.created.iter().for_each(|name| assert!(image.topic(name).is_some(), "{name} is lost"));
+    outside.deleted.iter().for_each(|name| assert!(image.topic(name).is_none(), "{name} is back"));
+    for log in LOGS {
+        let partition = partition(broker, log).unwrap_or_else(|| panic!("{log} is lost"));
+        if partition.is_offline() {
+            continue;
+        }
+        let (found, start) = (read(&partition), partition.start_offset().unwrap());
+        let values: BTreeSet<&String> = found.values().map(|(_, value)| value).collect();
+        assert_eq!(values.len(), found.len(), "{log}: a record is there twice");
+        assert!(values.iter().all(|value| outside.sent.contains(*value)), "{log}: a record out of nothing");
+        assert!(log == "retained" || start == 0, "{log} begins at {start}");
+        let Some(acked) = outside.acked.get(log) else { continue };
+        let mut newest: HashMap<i64, i64> = HashMap::new();
+        found.keys().for_each(|offset| *newest.entry(offset % 3).or_default() = *offset);
+        for (offset, value) in acked.range(start..) {
+            match found.get(offset) {
+                Some((_, found)) => assert_eq!(found, value, "{log}: offset {offset}"),
+                // Another value of the key came later.
+                None => {
+                    assert!(log == "compacted" && newest[&(offset % 3)] > *offset, "{log}: {offset} is lost")
+                }
+            }
+        }
+    }
+}
+
+/// A broker that has worked for a while, and how it was left.
+fn before(clean: bool) -> (SimDisk, Outside) {
+    let (disk, mut outside) = (SimDisk::new(), Outside::default());
+    let broker = open(&disk);
+    runtime().block_on(async {
+        create(&broker, &mut outside, "kept", &[("retention.bytes", "-1")]).await;
+        create(&broker, &mut outside, "retained", &[("retention.bytes", "1500")]).await;
+        create(&broker, &mut outside, "compacted", &[("cleanup.policy", "compact")]).await;
+        work(&broker, &mut outside).await;
+    });
+    if clean {
+        broker.close().unwrap();
+    }
+    drop(broker);
+    let kept = if clean { Loss::Everything } else { Loss::Nothing };
+    (disk.crash(kept), outside)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+/// What became of a life in which one call failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fate {
+    /// The broker did not start.
+    NotOpened,
+    /// It went on as if nothing had been.
+    GoesOn,
+    /// A log could not be opened: its partition is offline until the next start, and counted as such.
+    Unopened,
+    /// The folder has failed.
+    Offline,
+}
+
+/// One life in which the call of that number fails, and what comes after it. None if there is no such call.
+fn life(before: &(SimDisk, Outside), call: u64, errno: i32) -> Option<(Call, Fate)> {
+    let (disk, mut outside) = (before.0.crash(Loss::Nothing), before.1.clone());
+    disk.fail_once(call, errno);
+    let mut fate = Fate::NotOpened;
+    if let Ok(broker) = try_open(&disk) {
+        let unopened = offline(&broker);
+        let worked = async {
+            work(&broker, &mut outside).await;
+            after(&broker, &mut outside, &disk, &unopened).await
+        };
+        let worked =
+            runtime().block_on(async { tokio::time::timeout(Duration::from_secs(60), worked).await });
+        fate = worked.expect("it hangs");
+        // Otherwise the fault is for the shutdown.
+        if disk.failed().is_some() {
+            verify(&broker, &outside);
+        }
+        let _ = broker.close();
+    }
+    assert_eq!(disk.retried(), 0, "synced again after a sync that failed");
+    disk.heal();
+    for loss in [Loss::Nothing, Loss::Everything] {
+        let disk = disk.crash(loss);
+        let next = open(&disk);
+        assert!(next.topics.partitions().iter().all(|partition| !partition.is_offline()), "{loss:?}");
+        verify(&next, &outside);
+        let mut outside = outside.clone();
+        runtime().block_on(async {
+            for log in LOGS {
+                produce(&next, &mut outside, log, NOW + 1000).await.unwrap();
+            }
+        });
+        verify(&next, &outside);
+    }
+    disk.failed().map(|call| (call, fate))
+}
+
+/// What must be true while the broker lives on.
+async fn after(
+    broker: &Arc<Broker>,
+    outside: &mut Outside,
+    disk: &SimDisk,
+    unopened: &[&'static str],
+) -> Fate {
+    let offline = offline(broker);
+    let Some(call) = disk.failed() else { return Fate::GoesOn };
+    for log in &offline {
+        let fault = produce(broker, outside, log, NOW + 900).await.unwrap_err();
+        assert_eq!(fault.code(), ErrorCode::KAFKA_STORAGE_ERROR);
+    }
+    if broker.health().is_err() {
+        assert_eq!(offline, LOGS, "the folder has failed, and all that is in it");
+    }
+    if offline == unopened {
+        for log in LOGS.into_iter().filter(|log| !offline.contains(log)) {
+            let written = produce(broker, outside, log, NOW + 900).await;
+            assert!(written.is_ok(), "{call:?}: {log} is online and cannot be written to: {written:?}");
+        }
+        return if offline.is_empty() { Fate::GoesOn } else { Fate::Unopened };
+    }
+    assert!(broker.health().is_err(), "{call:?}: {offline:?} are offline and nobody would know");
+    assert!(matches!(call, Call::Sync | Call::SyncDir), "{call:?} took {offline:?} offline");
+    Fate::Offline
+}
+
+/// The logs that cannot be used.
+fn offline(broker: &Broker) -> Vec<&'static str> {
+    LOGS.into_iter().filter(|log| partition(broker, log).is_none_or(|p| p.is_offline())).collect()
+}
+
+fn every_call_fails_once(clean: bool, errno: i32) {
+    let before = before(clean);
+    let mut fates: BTreeMap<String, BTreeMap<Fate, usize>> = BTreeMap::new();
+    for call in 0.. {
+        let life = std::panic::catch_unwind(AssertUnwindSafe(|| life(&before, call, errno)));
+        match life.unwrap_or_else(|_| panic!("at call {call} with errno {errno}, clean: {clean}")) {
+            Some((kind, fate)) => {
+                *fates.entry(format!("{kind:?}")).or_default().entry(fate).or_default() += 1
+            }
+            None => break,
+        }
+    }
+    println!("errno {errno}, clean {clean}: {fates:?}");
+    assert!(fates.len() >= 9, "not every kind of call came to fail: {fates:?}");
+    assert!(fates["Sync"].contains_key(&Fate::Offline), "no failed sync took anything offline");
+    assert!(fates["Append"].contains_key(&Fate::GoesOn));
+}
+
+#[test]
+fn an_input_output_error_at_any_call_loses_nothing() {
+    every_call_fails_once(true, EIO);
+}
+
+#[test]
+fn an_input_output_error_at_any_call_after_a_kill_loses_nothing() {
+    every_call_fails_once(false, EIO);
+}
+
+#[test]
+fn a_full_disk_at_any_call_loses_nothing_and_heals() {
+    every_call_fails_once(true, ENOSPC);
+}
