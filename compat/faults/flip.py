@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Changes one bit of the last record of the third batch of a .log file; prints the batch's first and last offset."""
+"""Changes one bit of the third batch of a .log file; prints the batch's first and last offset."""
 
 import struct
 import sys

@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 pub(crate) use self::sample::{Entropy, Sample};
-use crate::data::consumer_group;
+use crate::data::consumer_group::*;
 use crate::wire::{Malformed, Version, Wire};
 
 /// A message that the tests can make up and compare.
@@ -238,16 +238,16 @@ data! {
     offset_commit_value: crate::data::offsets::OffsetCommitValue;
     group_metadata_key: crate::data::offsets::GroupMetadataKey;
     group_metadata_value: crate::data::offsets::GroupMetadataValue;
-    consumer_group_metadata_key: consumer_group::ConsumerGroupMetadataKey;
-    consumer_group_metadata_value: consumer_group::ConsumerGroupMetadataValue;
-    consumer_group_member_metadata_key: consumer_group::ConsumerGroupMemberMetadataKey;
-    consumer_group_member_metadata_value: consumer_group::ConsumerGroupMemberMetadataValue;
-    consumer_group_target_assignment_metadata_key: consumer_group::ConsumerGroupTargetAssignmentMetadataKey;
-    consumer_group_target_assignment_metadata_value: consumer_group::ConsumerGroupTargetAssignmentMetadataValue;
-    consumer_group_target_assignment_member_key: consumer_group::ConsumerGroupTargetAssignmentMemberKey;
-    consumer_group_target_assignment_member_value: consumer_group::ConsumerGroupTargetAssignmentMemberValue;
-    consumer_group_current_member_assignment_key: consumer_group::ConsumerGroupCurrentMemberAssignmentKey;
-    consumer_group_current_member_assignment_value: consumer_group::ConsumerGroupCurrentMemberAssignmentValue;
-    consumer_group_regular_expression_key: consumer_group::ConsumerGroupRegularExpressionKey;
-    consumer_group_regular_expression_value: consumer_group::ConsumerGroupRegularExpressionValue;
+    consumer_group_metadata_key: super::ConsumerGroupMetadataKey;
+    consumer_group_metadata_value: super::ConsumerGroupMetadataValue;
+    consumer_group_member_metadata_key: super::ConsumerGroupMemberMetadataKey;
+    consumer_group_member_metadata_value: super::ConsumerGroupMemberMetadataValue;
+    consumer_group_target_assignment_metadata_key: super::ConsumerGroupTargetAssignmentMetadataKey;
+    consumer_group_target_assignment_metadata_value: super::ConsumerGroupTargetAssignmentMetadataValue;
+    consumer_group_target_assignment_member_key: super::ConsumerGroupTargetAssignmentMemberKey;
+    consumer_group_target_assignment_member_value: super::ConsumerGroupTargetAssignmentMemberValue;
+    consumer_group_current_member_assignment_key: super::ConsumerGroupCurrentMemberAssignmentKey;
+    consumer_group_current_member_assignment_value: super::ConsumerGroupCurrentMemberAssignmentValue;
+    consumer_group_regular_expression_key: super::ConsumerGroupRegularExpressionKey;
+    consumer_group_regular_expression_value: super::ConsumerGroupRegularExpressionValue;
 }
