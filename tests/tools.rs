@@ -8,7 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use support::{TestBroker, batch_of, files};
+use braid_storage::BatchBuilder;
+use support::{TestBroker, files};
 use tempfile::TempDir;
 
 /// Runs the binary; its output, and whether the exit code was 0. Any other than 1 is a crash.
@@ -35,7 +36,12 @@ async fn written(clean: bool) -> TempDir {
     broker.topic("t", 2, &[("segment.bytes", "1000"), ("index.interval.bytes", "200")]).await;
     let mut client = broker.connect();
     for n in 0..60 {
-        client.produce_batch("t", 0, batch_of(7, 0, n * 2, &["some value", "and another"])).await;
+        // Times of their own, so that the time index has entries however fast this machine is.
+        let mut batch = BatchBuilder::new().producer(7, 0, n * 2);
+        for value in ["some value", "and another"] {
+            batch.push(1_700_000_000_000 + i64::from(n), None, Some(value.as_bytes()), &[]);
+        }
+        client.produce_batch("t", 0, batch.build().to_bytes()).await;
     }
     client.produce("t", 1, &["alone"]).await;
     if clean {

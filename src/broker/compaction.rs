@@ -1,12 +1,13 @@
 //! Compaction: one log after the other, the most overdue and then the dirtiest first, without holding its
 //! lock while it is read and written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use braid_protocol::ErrorCode;
 use braid_storage::checkpoint::{self, Offsets};
 use braid_storage::compact::{CLEANER_OFFSETS, CleanRules, Cleaned, Cleaner, Plan};
 use parking_lot::Mutex;
@@ -21,6 +22,8 @@ use crate::topic::{Fault, LogDir, Partition, Topic};
 pub(super) struct Cleaning {
     /// When tombstones or markers of a log may go, in ms since the epoch, though nothing new was written.
     horizons: Mutex<BTreeMap<(String, i32), i64>>,
+    /// Logs with bad bytes in them; left alone until the broker is started again.
+    uncleanable: Mutex<BTreeSet<(String, i32)>>,
     /// Set when the broker goes down: a round under way ends where it is.
     stopped: AtomicBool,
 }
@@ -64,6 +67,10 @@ impl Broker {
                 Err(error) => {
                     let (topic, partition) = (&due.topic.name, due.partition.index());
                     error!(%topic, partition, %error, "a log could not be compacted");
+                    if error.code() == ErrorCode::CORRUPT_MESSAGE {
+                        // Bad bytes do not mend themselves: once said is enough.
+                        self.cleaning.uncleanable.lock().insert(due.partition.key());
+                    }
                 }
             }
         }
@@ -94,6 +101,9 @@ impl Broker {
             let watermark = partition.last_stable_offset();
             let Ok(view) = partition.with_log(|log| log.view_to_clean(watermark)) else { continue };
             let key = partition.key();
+            if self.cleaning.uncleanable.lock().contains(&key) {
+                continue;
+            }
             let horizon_passed =
                 self.cleaning.horizons.lock().get(&key).is_some_and(|horizon| *horizon <= now);
             let cleaned = offsets.get(partition.home()).and_then(|offsets| offsets.get(&key).copied());

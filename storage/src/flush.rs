@@ -153,7 +153,9 @@ impl Drop for Flusher {
     fn drop(&mut self) {
         self.shared.queue.lock().stop = true;
         self.shared.wake.notify_one();
-        if let Some(thread) = self.thread.take() {
+        // The last log may let go of it on the thread itself, which then ends by itself.
+        let joinable = |thread: &JoinHandle<()>| thread.thread().id() != std::thread::current().id();
+        if let Some(thread) = self.thread.take().filter(joinable) {
             // A panic in there has been reported by the panic hook.
             let _ = thread.join();
         }
