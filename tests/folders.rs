@@ -377,3 +377,45 @@ async fn a_folder_whose_sync_fails_goes_offline_alone() {
     assert_eq!(ends, [2, 1, 2, 1], "what was not acknowledged is gone, and nothing else");
     assert_eq!(append_to_all(&broker).await, [true; 4]);
 }
+
+/// Where a folder of this name is, under another.
+fn find(data: &Path, name: &str) -> std::path::PathBuf {
+    let below =
+        |dir: &Path| fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let mut seen = below(data);
+    while let Some(path) = seen.pop() {
+        if path.ends_with(name) {
+            return path;
+        }
+        if path.is_dir() {
+            seen.extend(below(&path));
+        }
+    }
+    panic!("no {name} under {}", data.display());
+}
+
+/// Kafka keeps its metadata elsewhere: to Braid, a folder of Kafka's is one without Braid's own metadata.
+#[tokio::test(start_paused = true)]
+async fn a_folder_that_another_broker_left_is_moved_into() {
+    for clean in [true, false] {
+        let broker = TestBroker::start(&[]);
+        broker.topic("with-dash", 2, &[]).await;
+        let id = broker.broker.cluster.image().topic("with-dash").unwrap().id;
+        broker.connect().produce("with-dash", 1, &["there before"]).await;
+        if clean {
+            broker.broker.close().unwrap();
+        }
+        let forget = |data: &Path| fs::remove_dir_all(find(data, "__braid_metadata-0")).unwrap();
+        let broker = broker.kill_and(forget).unwrap();
+        let moved = broker.broker.cluster.image().topic("with-dash").cloned().expect("the topic came along");
+        assert_eq!((moved.id, moved.partitions), (id, 2));
+        assert_served(&mut broker.connect(), "with-dash", 1, "there before").await;
+        assert_eq!(broker.connect().produce("with-dash", 1, &["and after"]).await.base_offset, 1);
+        let broker = broker.restart();
+        assert_eq!(broker.broker.cluster.image().topic("with-dash").map(|t| t.id), Some(id), "it stays");
+        assert_eq!(
+            values(&broker.connect().fetch("with-dash", 1, 1, 0).await),
+            [(1, "and after".to_owned())]
+        );
+    }
+}
