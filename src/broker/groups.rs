@@ -48,17 +48,17 @@ impl Broker {
         let config = group_config(&self.config);
         let partitions = topic.partitions();
         let replaying = tokio::task::spawn_blocking(move || {
-            let load = |partition: &Arc<Partition>| {
-                replay(partition, &config).map(|groups| (groups, partition.clone()))
+            let load = |partition: &Arc<Partition>| match replay(partition, &config) {
+                Ok(groups) => Some((groups, partition.clone())),
+                Err(error) => {
+                    error!(%error, "the groups in {OFFSETS_TOPIC}-{} are not available", partition.index());
+                    None
+                }
             };
-            partitions.iter().map(load).collect::<Result<Vec<_>, Fault>>()
+            partitions.iter().map(load).collect::<Vec<_>>()
         });
-        let replayed = replaying.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
-        let machines = replayed.map_err(|error| {
-            error!(%error, "the groups cannot be loaded");
-            error.code()
-        })?;
-        let known: usize = machines.iter().map(|(groups, _)| groups.stats().groups()).sum();
+        let machines = replaying.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
+        let known: usize = machines.iter().flatten().map(|(groups, _)| groups.stats().groups()).sum();
         info!(groups = known, "group coordinator started");
         // Sessions are a matter of time passed, whatever becomes of the wall clock.
         Ok(Coordinator::start(Clock::starting_at(self.clock.now()), machines))

@@ -32,7 +32,8 @@ pub fn partition_of(group_id: &str, partitions: usize) -> usize {
 /// All group coordinators of this broker. Cheap to clone; the drivers end when the last clone is gone.
 #[derive(Clone, Debug)]
 pub struct Coordinator {
-    drivers: Arc<[mpsc::Sender<Ask<Groups>>]>,
+    /// None for a partition that could not be loaded: its groups are not available, those of the others are.
+    drivers: Arc<[Option<mpsc::Sender<Ask<Groups>>>]>,
 }
 
 /// Takes the reply that belongs to the question.
@@ -47,13 +48,18 @@ macro_rules! reply {
 
 impl Coordinator {
     /// Starts one driver for each partition, in order; the machines have replayed what their partition holds.
-    pub fn start<J: Journal<Record = Record>>(clock: Clock, partitions: Vec<(Groups, J)>) -> Coordinator {
+    /// None stands for a partition that cannot be read: an empty machine in its place would tell consumers that
+    /// they never committed anything.
+    pub fn start<J: Journal<Record = Record>>(
+        clock: Clock,
+        partitions: Vec<Option<(Groups, J)>>,
+    ) -> Coordinator {
         let start = |(machine, journal)| {
             let (sender, inbox) = mpsc::channel(INBOX_MAX);
             tokio::spawn(drive(machine, journal, clock, inbox));
             sender
         };
-        Coordinator { drivers: partitions.into_iter().map(start).collect() }
+        Coordinator { drivers: partitions.into_iter().map(|partition| partition.map(start)).collect() }
     }
 
     /// Asks about one group. The errors are for the whole request, and all can be tried again:
@@ -61,14 +67,15 @@ impl Coordinator {
     /// cannot.
     pub async fn ask(&self, group_id: &str, input: Input) -> Result<Reply, ErrorCode> {
         let driver = self.drivers.get(partition_of(group_id, self.drivers.len()));
-        let answer = send(driver.ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?, input).await?;
+        let answer =
+            send(driver.and_then(Option::as_ref).ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?, input).await?;
         receive(answer).await
     }
 
-    /// Asks every partition, all at the same time.
+    /// Asks every partition that is available, all at the same time.
     async fn ask_all(&self, input: Input) -> Result<Vec<Reply>, ErrorCode> {
         let (mut waiting, mut replies) = (Vec::new(), Vec::new());
-        for driver in &*self.drivers {
+        for driver in self.drivers.iter().flatten() {
             waiting.push(send(driver, input.clone()).await?);
         }
         for answer in waiting {

@@ -93,9 +93,9 @@ impl Log {
         self.recovery_point = offset.min(self.synced.offset).max(self.recovery_point);
     }
 
-    /// Writes everything down and syncs it, so that the folder can be opened with [`OpenMode::Clean`]. Costs
-    /// nothing if nothing was written since. The log may still be read, and even written to, if it is closed
-    /// again.
+    /// Writes everything down and syncs it, so that the folder can be opened with
+    /// [`OpenMode::Clean`](crate::OpenMode::Clean). Costs nothing if nothing was written since. The log may
+    /// still be read, and even written to, if it is closed again.
     pub fn close(&mut self) -> Result<(), Error> {
         self.finish()?;
         if self.dirty() { self.sync() } else { Ok(()) }

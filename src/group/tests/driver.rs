@@ -69,7 +69,7 @@ impl Journal for Memory {
 
 fn start(journal: &Memory) -> Coordinator {
     let partition = || (Groups::new(GroupConfig::default()), journal.clone());
-    Coordinator::start(Clock::starting_at(START), vec![partition()])
+    Coordinator::start(Clock::starting_at(START), vec![Some(partition())])
 }
 
 async fn is_waiting<T>(task: &tokio::task::JoinHandle<T>) -> bool {
@@ -196,7 +196,8 @@ async fn a_client_that_hangs_up_disturbs_nobody() {
 #[tokio::test(start_paused = true)]
 async fn groups_are_spread_over_the_partitions_and_listed_together() {
     let journals: Vec<Memory> = (0..5).map(|_| Memory::new(true)).collect();
-    let partitions = journals.iter().map(|j| (Groups::new(GroupConfig::default()), j.clone())).collect();
+    let loaded = |j: &Memory| Some((Groups::new(GroupConfig::default()), j.clone()));
+    let partitions = journals.iter().map(loaded).collect();
     let coordinator = Coordinator::start(Clock::starting_at(START), partitions);
     for n in 0..40 {
         let mut commit = commit("", -1, n);
@@ -215,4 +216,22 @@ async fn groups_are_spread_over_the_partitions_and_listed_together() {
     assert!(listed.iter().map(|g| g.group_id.clone()).eq((0..40).map(|n| format!("group-{n:02}"))));
     coordinator.forget_topic("t").await.unwrap();
     assert_eq!(coordinator.stats().await.unwrap().groups(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_cannot_be_read_takes_only_its_groups_away() {
+    let machine = || Some((Groups::new(GroupConfig::default()), Memory::new(true)));
+    let coordinator = Coordinator::start(Clock::starting_at(START), vec![None, machine()]);
+    for n in 0..10 {
+        let group = format!("group-{n}");
+        let mut commit = commit("", -1, n);
+        commit.request.group_id = group.clone();
+        let committed = coordinator.commit(commit).await.map(|_| ());
+        let expected = match super::super::partition_of(&group, 2) {
+            0 => Err(ErrorCode::COORDINATOR_NOT_AVAILABLE),
+            _ => Ok(()),
+        };
+        assert_eq!(committed, expected, "{group}");
+    }
+    assert!(!coordinator.list(Default::default()).await.unwrap().is_empty());
 }
