@@ -48,8 +48,8 @@ macro_rules! reply {
 
 impl Coordinator {
     /// Starts one driver for each partition, in order; the machines have replayed what their partition holds.
-    /// None stands for a partition that cannot be read: an empty machine in its place would tell consumers that
-    /// they never committed anything.
+    /// None stands for a partition that cannot be read: an empty machine in its place would tell consumers
+    /// that they never committed anything.
     pub fn start<J: Journal<Record = Record>>(
         clock: Clock,
         partitions: Vec<Option<(Groups, J)>>,
