@@ -52,7 +52,7 @@ fetch_max_bytes: i32, Fixed("57671680"), AtLeast(1024), "The most record bytes i
 max_request_partition_size_limit: i32, Fixed("2000"), AtLeast(1),
     "The most partitions in one DescribeTopicPartitions.";
 max_incremental_fetch_session_cache_slots: i32, Fixed("1000"), AtLeast(0),
-    "Fetch sessions remembered at a time.";
+    "Fetch sessions remembered at a time. Accepted; no effect in this version.";
 
 // Topics.
 num_partitions: i32, Fixed("1"), AtLeast(1), "Partitions of a topic that is created without saying how many.";
@@ -156,15 +156,15 @@ group_max_size: i32, Fixed("1000"), AtLeast(1),
 group_consumer_session_timeout_ms: i32, Fixed("45000"), AtLeast(1),
     "A KIP-848 member silent for this long is out.";
 group_consumer_min_session_timeout_ms: i32, Fixed("45000"), AtLeast(1),
-    "The shortest such timeout a group may set.";
+    "The shortest such timeout a group may set. Accepted; no effect in this version.";
 group_consumer_max_session_timeout_ms: i32, Fixed("60000"), AtLeast(1),
-    "The longest such timeout a group may set.";
+    "The longest such timeout a group may set. Accepted; no effect in this version.";
 group_consumer_heartbeat_interval_ms: i32, Fixed("5000"), AtLeast(1),
     "How often KIP-848 members are told to beat.";
 group_consumer_min_heartbeat_interval_ms: i32, Fixed("5000"), AtLeast(1),
-    "The shortest such interval a group may set.";
+    "The shortest such interval a group may set. Accepted; no effect in this version.";
 group_consumer_max_heartbeat_interval_ms: i32, Fixed("15000"), AtLeast(1),
-    "The longest such interval a group may set.";
+    "The longest such interval a group may set. Accepted; no effect in this version.";
 group_consumer_max_size: i32, Fixed("1000"), AtLeast(1),
     "The most members of a KIP-848 group. Kafka has no limit by default.";
 offsets_topic_num_partitions: i32, Fixed("50"), AtLeast(1),
@@ -177,21 +177,23 @@ offsets_retention_check_interval_ms: i64, Fixed("600000"), AtLeast(1),
     "How often offsets that are too old are looked for.";
 offset_metadata_max_bytes: i32, Fixed("4096"), AtLeast(0),
     "The longest text that may come with a committed offset.";
-offsets_commit_timeout_ms: i32, Fixed("5000"), AtLeast(1), "How long a commit waits to be durable.";
+offsets_commit_timeout_ms: i32, Fixed("5000"), AtLeast(1),
+    "How long a commit waits to be durable. Accepted; no effect in this version.";
 
 // Producers and transactions.
 producer_id_expiration_ms: i32, Live("86400000"), AtLeast(1),
     "How long a producer that went silent is remembered.";
 transaction_max_timeout_ms: i32, Fixed("900000"), AtLeast(1),
-    "The longest transaction timeout a producer may ask for.";
+    "The longest transaction timeout a producer may ask for. Accepted; no effect in this version.";
 transactional_id_expiration_ms: i32, Fixed("604800000"), AtLeast(1),
-    "How long an unused transactional id is remembered.";
+    "How long an unused transactional id is remembered. Accepted; no effect in this version.";
 transaction_state_log_num_partitions: i32, Fixed("50"), AtLeast(1),
-    "Partitions of __transaction_state; not to be changed once it exists.";
+    "Partitions of __transaction_state. Accepted; no effect in this version.";
 transaction_abort_timed_out_transaction_cleanup_interval_ms: i32, Fixed("10000"), AtLeast(1),
-    "How often transactions past their timeout are looked for.";
+    "How often transactions past their timeout are looked for. Accepted; no effect in this version.";
 transaction_partition_verification_enable: bool, Live("true"), Any,
-    "Whether a transactional write is refused if its partition was not added to the transaction (KIP-890).";
+    "Whether a transactional write is refused if its partition was not added to the transaction (KIP-890). \
+     Accepted; no effect in this version.";
 
 // The program.
 braid_log_format: LogFormat, Fixed("text"), Any,
