@@ -12,15 +12,28 @@
 #   expect_warning REGEX            the broker may log this; any other WARN or ERROR fails the story
 #   note WORDS                      a figure to print behind the result
 #
+# A client with a driver (see compat/drive) is told the stories of compat/drive/stories.py:
+#
+#   told_by VERSION COMMAND...      a fresh broker, and the driver of that version of the client
+#   absent NAME...                  stories that this client cannot tell, for want of what they need
+#   without WORD...                 what it has not, and some stories then leave out
+#   tell_all                        all of them
+#
 # A story runs under `set -e`: any command that fails is a failed story, shown with its trace and the
 # broker's log. `compat/<client>/run NAME...` tells only the stories named. With AGAINST=kafka the
-# broker is Apache Kafka: a story that Kafka fails is the story's fault.
+# broker is Apache Kafka: a story that Kafka fails is the story's fault. With QUICK=yes a client with
+# a driver tells only a few; with VERSION=V only that version of it does.
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=$ROOT/compat/.cache
-CLIENT=$(basename "$(cd "$(dirname "$0")" && pwd)")
+FOLDER=$(cd "$(dirname "$0")" && pwd)
+CLIENT=$(basename "$FOLDER")
 WANTED=" $* "
+STORIES=(metadata roundtrip-{none,gzip,snappy,lz4,zstd} attributes large acks offsets waiting group commits crash
+    static-member cooperative new-group idempotent idempotent-restarts transactions admin-topics admin-configs
+    admin-groups delete-records new-partitions recreated unknown-topic refusals restart killed)
+QUICK_STORIES=(roundtrip-gzip attributes group)
 WORK=$(mktemp -d -t braid-compat.XXXXXX)
 LOG=$WORK/broker.log DATA=$WORK/data
 told=0 failed=0 log_lines_seen=0
@@ -89,6 +102,12 @@ restart_broker() {
     launch
 }
 
+kill_broker() {
+    kill -KILL "$(broker_pid)"
+    eventually 60 broker_gone
+    launch
+}
+
 story() {
     local name=$1 began result=pass status
     shift
@@ -110,6 +129,48 @@ story() {
         "$(cat "$WORK/note")" | tee -a "${RESULTS:-/dev/null}"
     ((status == 0)) || { tail -n 30 "$WORK/story.log"; echo "--- broker"; tail -n 15 "$WORK/story.broker"; } |
         cut -c1-250 | sed 's/^/    /' >&2
+}
+
+told_by() {
+    [[ -n ${VERSION:-$1} && ${VERSION:-$1} == "$1" ]] || { SKIPPED=yes; return 0; }
+    SKIPPED=no CLIENT=$(basename "$FOLDER")-$1 DRIVER=${*@Q}
+    DRIVER=${DRIVER#"${1@Q} "}
+    ABSENT=" " WITHOUT=""
+    if broker_runs; then stop_broker; fi
+    rm -rf "$DATA"
+    make_records
+    start_broker auto.create.topics.enable=false
+}
+absent() { ABSENT+="$* "; }
+without() { WITHOUT+="$* "; }
+
+tell_all() {
+    local name names=("${STORIES[@]}")
+    [[ $SKIPPED == no ]] || return 0
+    [[ ${QUICK:-no} == no ]] || names=("${QUICK_STORIES[@]}")
+    for name in "${names[@]}"; do
+        if [[ $ABSENT == *" $name "* ]]; then
+            [[ $WANTED != "  " ]] || echo "$CLIENT $name absent" >>"${RESULTS:-/dev/null}"
+        else
+            story "$name" driven "$name"
+        fi
+    done
+}
+
+# A story of compat/drive/stories.py, which may ask for things to be done to the broker.
+driven() {
+    local what words teller status=0
+    export BROKER DRIVER WITHOUT DATA RECORDS
+    mkfifo asked answers
+    python3 "$ROOT/compat/drive/stories.py" "$1" 3>asked 4<answers &
+    teller=$!
+    exec 5<asked 6>answers
+    while read -r what words <&5; do
+        "$what" "$words"
+        echo "done" >&6
+    done
+    wait "$teller" || status=$?
+    return "$status"
 }
 
 # One story's command, traced into its log, in a folder of its own.
@@ -142,10 +203,19 @@ eventually() { # its errors are silent: most tries are too early
     done
 } 2>/dev/null
 
+# Two ports below those that the system gives to connections: there nobody takes one while the broker is down.
 free_ports() {
-    python3 -c 'import socket
-a, b = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
-print(a.getsockname()[1], b.getsockname()[1])'
+    python3 -c 'import random, socket
+ports = []
+while len(ports) < 2:
+    try:
+        ports.append(socket.create_server(("127.0.0.1", random.randrange(20000, 32000))))
+    except OSError:
+        pass
+numbers = [port.getsockname()[1] for port in ports]
+for port in ports:
+    port.close()
+print(*numbers)'
 }
 
 # A random cluster id as Kafka writes them; a dash in front would look like an option.

@@ -22,7 +22,8 @@ Examples:
 
 Data: in the folders of log.dirs (./data), in Kafka's own file format.
 Metrics and health: http://localhost:8081/metrics and /healthz (http.listeners; empty switches them off).
-Logs: on stderr; RUST_LOG=debug tells more, braid.log.format=json is for machines.
+Logs: on stderr; RUST_LOG=debug tells more, braid.log.format=json is for machines; levels change while it
+runs with kafka-configs --entity-type broker-loggers.
 
 Every setting can come from the environment as in Kafka's container images: KAFKA_LOG_RETENTION_HOURS=1 sets
 log.retention.hours (__ stands for _ and ___ for -). An override is stronger than the environment, the

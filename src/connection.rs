@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::api::{self, Handled, InFlight, Meters, NoAnswer, Outgoing};
 use crate::broker::{Broker, Peer};
+use crate::metrics::{Inside, Level, Phases};
 
 /// What an idle connection keeps for the next request.
 const IDLE_BUFFER: usize = 4 << 10;
@@ -75,6 +76,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let config = &service.broker.config;
+    let output = Output::new(service.broker.metrics.leaving().clone());
     let mut connection = Connection {
         stream,
         peer: Arc::new(peer),
@@ -83,8 +85,9 @@ where
         max_under_way: config.queued_max_requests.max(1) as usize,
         service,
         input: BytesMut::new(),
+        heard: Instant::now(),
         under_way: VecDeque::new(),
-        output: Output::default(),
+        output,
         busy: false,
     };
     let end = tokio::select! {
@@ -106,6 +109,8 @@ struct Connection<S> {
     max_frame: usize,
     max_under_way: usize,
     input: BytesMut,
+    /// When the last bytes came.
+    heard: Instant,
     under_way: VecDeque<UnderWay>,
     output: Output,
     /// The last read filled its buffer, so a larger one will pay.
@@ -114,11 +119,23 @@ struct Connection<S> {
 
 /// A request whose answer has not been handed to the output.
 struct UnderWay {
+    request: Request,
+    answer: Answer,
+    /// While it waits for something.
+    parked: Option<Inside>,
+    _memory: OwnedSemaphorePermit,
+}
+
+/// What is counted of a request.
+#[derive(Clone, Copy)]
+struct Request {
     row: usize,
     version: i16,
+    arrived: Instant,
     started: Instant,
-    answer: Answer,
-    _memory: OwnedSemaphorePermit,
+    /// When it first had to wait, if it did.
+    parked: Instant,
+    ready: Instant,
 }
 
 enum Answer {
@@ -186,6 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Ok(permit) = budget.clone().try_acquire_many_owned(units) {
             return Ok(permit);
         }
+        let _queued = self.service.broker.metrics.queued().enter();
         // Answers give memory back, so they must go on leaving while this request waits for its share.
         while !self.under_way.is_empty() {
             self.finish_oldest().await?;
@@ -198,16 +216,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn start(&mut self, frame: Bytes, memory: OwnedSemaphorePermit) -> Result<(), End> {
+        let started = Instant::now();
         let d = api::dispatch(&self.service.broker, &self.peer, &frame).map_err(End::Refused)?;
         drop(frame);
-        let mut next = UnderWay {
-            row: d.row,
-            version: d.version,
-            started: Instant::now(),
-            answer: Answer::Pending(d.answer),
-            _memory: memory,
-        };
+        let (row, version, arrived) = (d.row, d.version, self.heard);
+        let request = Request { row, version, arrived, started, parked: started, ready: started };
+        let answer = Answer::Pending(d.answer);
+        let mut next = UnderWay { request, answer, parked: None, _memory: memory };
         poll_fn(|cx| Poll::Ready(next.poll(cx))).await?;
+        if matches!(next.answer, Answer::Pending(_)) {
+            next.request.parked = Instant::now();
+            next.parked = self.service.meters.parked(row, version);
+        } else {
+            next.request.parked = next.request.ready;
+        }
         self.under_way.push_back(next);
         Ok(())
     }
@@ -216,15 +238,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn collect(&mut self) -> Result<(), End> {
         while let Some(UnderWay { answer: Answer::Ready(_), .. }) = self.under_way.front() {
             let Some(done) = self.under_way.pop_front() else { break };
-            let answered =
-                |error| self.service.meters.answered(done.row, done.version, done.started.elapsed(), error);
+            let (request, meters) = (done.request, &self.service.meters);
+            let answered = |error| meters.answered(request.row, request.version, error);
             match done.answer {
                 Answer::Ready(Ok(response)) => {
                     answered(response.error.map(ErrorCode::name));
-                    self.output.push(response.chunks);
+                    self.output.push(response.chunks, request);
                 }
                 Answer::Ready(Err(NoAnswer::Close(why))) => return Err(End::Refused(why)),
-                Answer::Ready(Err(NoAnswer::Silent)) => answered(None),
+                Answer::Ready(Err(NoAnswer::Silent)) => {
+                    answered(None);
+                    meters.sent(request.row, request.version, &request.phases(request.ready, request.ready));
+                }
                 Answer::Pending(_) => {}
             }
         }
@@ -233,8 +258,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Waits for the oldest request and moves its answer to the output.
     async fn finish_oldest(&mut self) -> Result<(), End> {
-        if let Some(oldest) = self.under_way.front_mut() {
-            poll_fn(|cx| oldest.poll_ready(cx)).await?;
+        if !self.under_way.is_empty() {
+            poll_fn(|cx| poll_oldest(&mut self.under_way, &self.peer, cx)).await?;
         }
         self.collect()
     }
@@ -254,9 +279,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Next::Empty => self.input.reserve(if self.busy { BUSY_BUFFER } else { IDLE_BUFFER }),
         }
         let stalled = matches!(next, Next::Partial(_));
-        let Some(oldest) = self.under_way.front_mut() else { return self.read(stalled).await };
+        if self.under_way.is_empty() {
+            return self.read(stalled).await;
+        }
         tokio::select! {
-            done = poll_fn(|cx| oldest.poll_ready(cx)) => { done?; self.collect() }
+            done = poll_fn(|cx| poll_oldest(&mut self.under_way, &self.peer, cx)) => { done?; self.collect() }
             read = self.stream.read_buf(&mut self.input) => self.has_read(read?),
         }
     }
@@ -280,6 +307,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn has_read(&mut self, bytes: usize) -> Result<(), End> {
+        self.heard = Instant::now();
         self.busy |= self.input.len() == self.input.capacity();
         match (bytes, self.input.is_empty()) {
             (0, true) => Err(End::Closed),
@@ -291,6 +319,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Writes all of the output. A client that takes nothing for too long is let go. Safe to drop half way:
     /// what was not written is still in the output.
     async fn write(&mut self) -> Result<(), End> {
+        let began = Instant::now();
+        self.output.begin();
         while self.output.has_remaining() {
             match timeout(STALLED, self.stream.write_buf(&mut self.output)).await {
                 Ok(Ok(0)) => return Err(End::Closed),
@@ -298,21 +328,84 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Err(_) => return Err(End::Refused("the client does not take its responses".to_owned())),
             };
         }
-        Ok(self.stream.flush().await?)
+        self.stream.flush().await?;
+        let sent = Instant::now();
+        for request in self.output.sent() {
+            self.service.meters.sent(request.row, request.version, &request.phases(began, sent));
+        }
+        Ok(())
     }
 }
 
+/// Polls the oldest request. Those behind it are left alone, unless they wait for their turn to append: what
+/// they begin meanwhile shares its sync.
+fn poll_oldest(
+    under_way: &mut VecDeque<UnderWay>,
+    peer: &Peer,
+    cx: &mut TaskContext<'_>,
+) -> Poll<Result<(), End>> {
+    let Some(oldest) = under_way.front_mut() else { return Poll::Ready(Ok(())) };
+    let polled = oldest.poll_ready(cx)?;
+    if peer.order.is_queued() {
+        for behind in under_way.iter_mut().skip(1) {
+            let _ = behind.poll_ready(cx)?;
+        }
+    }
+    polled.map(Ok)
+}
+
 /// What waits to be written: chunks of many responses, gathered by one vectored write.
-#[derive(Default)]
 struct Output {
     chunks: VecDeque<Bytes>,
     left: usize,
+    /// The requests that are answered by it.
+    answers: Vec<Request>,
+    /// How many of them are counted among all that wait.
+    counted: usize,
+    leaving: Level,
 }
 
 impl Output {
-    fn push(&mut self, chunks: Vec<Bytes>) {
+    fn new(leaving: Level) -> Output {
+        Output { chunks: VecDeque::new(), left: 0, answers: Vec::new(), counted: 0, leaving }
+    }
+
+    fn push(&mut self, chunks: Vec<Bytes>, request: Request) {
         self.left += chunks.iter().map(Bytes::len).sum::<usize>();
         self.chunks.extend(chunks);
+        self.answers.push(request);
+    }
+
+    /// The writing begins.
+    fn begin(&mut self) {
+        self.leaving.add((self.answers.len() - self.counted) as i64);
+        self.counted = self.answers.len();
+    }
+
+    /// All was written: the requests that were answered.
+    fn sent(&mut self) -> std::vec::Drain<'_, Request> {
+        self.leaving.add(-(self.counted as i64));
+        self.counted = 0;
+        self.answers.drain(..)
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.leaving.add(-(self.counted as i64));
+    }
+}
+
+impl Request {
+    /// Where its time went: its answer's turn to be sent came at `began`, and the socket had it at `sent`.
+    fn phases(&self, began: Instant, sent: Instant) -> Phases {
+        Phases {
+            request_queue: self.started - self.arrived,
+            local: self.parked - self.started,
+            remote: self.ready - self.parked,
+            response_queue: began - self.ready,
+            response_send: sent - began,
+        }
     }
 }
 
@@ -346,9 +439,15 @@ impl UnderWay {
     fn poll(&mut self, cx: &mut TaskContext<'_>) -> Result<(), End> {
         if let Answer::Pending(answer) = &mut self.answer {
             match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))) {
-                Ok(Poll::Ready(done)) => self.answer = Answer::Ready(done),
+                Ok(Poll::Ready(done)) => {
+                    (self.answer, self.parked) = (Answer::Ready(done), None);
+                    self.request.ready = Instant::now();
+                }
                 Ok(Poll::Pending) => {}
-                Err(_) => return Err(End::Panicked(api::TABLE.get(self.row).map_or("", |row| row.name))),
+                Err(_) => {
+                    let row = api::TABLE.get(self.request.row);
+                    return Err(End::Panicked(row.map_or("", |row| row.name)));
+                }
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Braid: a Kafka-compatible broker. The tour, from the door to the cellar; a room knows only rooms below it.
 
 pub mod args; // the command line
-pub mod logging; // the log on stderr
+pub mod notify; // systemd is told
 pub mod tools; // braid dump, braid check
 
 pub mod server; // accept, limit, shut down
@@ -11,11 +11,15 @@ pub mod http; // /metrics and /healthz
 pub mod upkeep; // what is done unasked: checkpoints, retention
 pub mod broker; // the shared state and the verbs every door uses
 pub mod group; // the group coordinator, a value
+pub mod txn; // the transaction coordinator, another
 pub mod machine; // what drives such values: channel, timer, log
 pub mod topic; // name or id -> topic -> partition: log and watermark
 pub mod cluster; // which topics exist: the image and its log
 
+pub mod logging; // the log on stderr, and its levels
 pub mod config; // every setting once
+#[cfg(test)]
+mod dice; // chance for tests
 pub mod metrics; // what is counted
 
 use std::future::Future;
@@ -66,7 +70,13 @@ pub enum RunError {
 }
 
 /// Runs a broker until `shutdown` completes, and ends it cleanly.
-pub async fn run(config: BrokerConfig, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+///
+/// `log` is the way to the levels of the log that has begun.
+pub async fn run(
+    config: BrokerConfig,
+    log: logging::Filter,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
     let begin = Instant::now();
     raise_file_limit();
     let mut listeners = Vec::new();
@@ -79,6 +89,7 @@ pub async fn run(config: BrokerConfig, shutdown: impl Future<Output = ()>) -> Re
     }
     let metrics = Arc::new(Metrics::new(prometheus::Registry::new())?);
     let broker = open(config, &metrics).await?;
+    broker.loggers.attach(log);
     let scrape: Arc<dyn Scrape> = broker.clone();
     metrics.observe(Arc::downgrade(&scrape))?;
 
@@ -93,10 +104,12 @@ pub async fn run(config: BrokerConfig, shutdown: impl Future<Output = ()>) -> Re
     tasks.spawn(upkeep::run(broker.clone(), stopped.clone()));
     tasks.spawn(warm_up(broker.clone()));
     announce(&broker, &listeners, begin);
+    notify::tell("READY=1");
     let service = Arc::new(Service { meters: Meters::new(&metrics), broker: broker.clone() });
     tasks.spawn(server::run(service, listeners, stopped));
 
     shutdown.await;
+    notify::tell("STOPPING=1");
     stop.send_replace(true);
     while tasks.join_next().await.is_some() {}
     let closing = tokio::task::spawn_blocking(move || broker.close());
@@ -114,7 +127,8 @@ async fn open(config: BrokerConfig, metrics: &Arc<Metrics>) -> Result<Arc<Broker
     let dirs = named(&config);
     let metrics = metrics.clone();
     let opening = tokio::task::spawn_blocking(move || {
-        Broker::open(config, metrics, Arc::new(RealDisk), Clock::system())
+        let disk = metrics.timed(Arc::new(RealDisk));
+        Broker::open(config, metrics, disk, Clock::system())
     });
     let opened = opening.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
     opened.map_err(|source| RunError::Open { dirs, source })
@@ -144,8 +158,12 @@ async fn told(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-/// Loads the groups that were there before, so that their first question need not wait.
+/// Loads the groups that were there before, so that their first question need not wait; and the transactions,
+/// because those that were being ended have to be, and those that are open may be too old.
 async fn warm_up(broker: Arc<Broker>) {
+    if let Some(Err(code)) = broker.transactions_if_any().await {
+        warn!(%code, "the transactions could not be loaded; the next request tries again");
+    }
     if broker.topic(broker::OFFSETS_TOPIC).is_some()
         && let Err(code) = broker.groups().await
     {

@@ -53,7 +53,7 @@ fn start(args: &Args) -> Result<(), String> {
         std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
     let Loaded { config, notes } =
         config::load(args.file.as_deref(), environment, &args.overrides).map_err(line)?;
-    logging::begin(config.braid_log_format)?;
+    let filter = logging::begin(config.braid_log_format)?;
     log_panics();
     for note in notes {
         warn!("{note}");
@@ -61,7 +61,7 @@ fn start(args: &Args) -> Result<(), String> {
     let runtime = runtime().map_err(|e| format!("cannot start threads: {e}"))?;
     runtime.block_on(async {
         let signals = Signals::new().map_err(|e| format!("cannot listen for signals: {e}"))?;
-        braid::run(config, signals.stop()).await.map_err(line)
+        braid::run(config, filter, signals.stop()).await.map_err(line)
     })
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
-use crate::broker::Peer;
+use crate::broker::{Order, Peer};
 use crate::config::{BrokerConfig, Listener};
 use crate::connection::{self, End, Service};
 
@@ -96,7 +96,8 @@ async fn accept(service: Arc<Service>, bound: Bound, guests: Arc<Guests>, mut st
                 };
                 let Ok(local) = stream.local_addr() else { continue };
                 let counted = Mutex::new(metrics.opened());
-                let peer = Peer { address, local, listener: bound.name.clone(), counted };
+                let (listener, order) = (bound.name.clone(), Order::default());
+                let peer = Peer { address, local, listener, counted, order };
                 let (service, stop) = (service.clone(), stop.clone());
                 connections.spawn(async move {
                     welcome(service, stream, peer, stop).await;

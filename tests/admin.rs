@@ -33,6 +33,7 @@ use support::{Client, TestBroker, batch_of};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const LOGGER: i8 = 8;
 
 /// A change of one setting: its name, the operation, the value.
 type Step<'a> = (&'a str, i8, Option<&'a str>);
@@ -366,7 +367,7 @@ async fn topics_and_the_broker_have_configs() {
     let mut client = broker.connect();
     for (version, types, expected) in [
         (0, vec![], vec![]),
-        (1, vec![], vec![("t".to_owned(), TOPIC), ("1".to_owned(), BROKER)]),
+        (1, vec![], vec![("t".to_owned(), TOPIC), ("1".to_owned(), BROKER), ("1".to_owned(), LOGGER)]),
         (1, vec![BROKER], vec![("1".to_owned(), BROKER)]),
         (1, vec![16, 32], vec![]),
     ] {

@@ -1,25 +1,28 @@
 //! A whole broker on a disk in memory, whose power is cut at each write and each sync of a workload in turn,
 //! with un-synced pages lost in all, none, or a random part.
 //!
-//! The workload: appends, rolls, retention, compaction, checkpoints, topics created, grown and deleted.
-//! Afterwards no acknowledged record is lost and none invented, offsets have no gaps, every index agrees with
-//! its log, every topic that was acknowledged is there and every deleted one is gone, and a producer goes on
-//! where it was.
+//! The workload: appends, transactions, rolls, retention, compaction, checkpoints, topics created, grown and
+//! deleted. Afterwards no acknowledged record is lost and none invented, offsets have no gaps, every index
+//! agrees with its log, every topic that was acknowledged is there and every deleted one is gone, a producer
+//! goes on where it was, and `read_committed` is told of the transactions that were aborted and of no others.
 //!
 //! `BRAID_CRASH_ROUNDS=20 cargo test --release --test crash` visits each point with twenty seeds instead of
 //! one.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
+#[path = "../storage/tests/all/txn_model.rs"]
+mod txn_model;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use braid::broker::{Broker, NewTopic};
-use braid::topic::Partition;
+use braid::topic::{Isolation, Partition};
 use braid_storage::BatchBuilder;
 use braid_storage::sim::{Fault, Loss, SimDisk};
-use support::disk::{NOW, Pair, open, read};
+use support::disk::{NOW, Pair, open, read, transact};
+use txn_model::Model;
 
 const STEPS: usize = 60;
 const KEYS: usize = 5;
@@ -36,6 +39,8 @@ struct Outside {
     /// Records sent to each log, in order: key and value; and how many of them were acknowledged.
     sent: BTreeMap<&'static str, Vec<Pair>>,
     acked: BTreeMap<&'static str, usize>,
+    /// What happened in the log of transactions.
+    txns: Model,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -80,9 +85,27 @@ async fn produce(
         sent.push((key, value));
     }
     let partition = partition(broker, log)?;
-    let appended = partition.append(&batch.build(), NOW + step as i64).map_err(|_| Stopped)?;
+    let appended = partition.append(&batch.build(), None, NOW + step as i64).map_err(|_| Stopped)?;
     partition.reached(appended.last_offset).await.map_err(|_| Stopped)?;
     outside.acked.insert(log, appended.last_offset as usize + 1);
+    Ok(())
+}
+
+/// A step of some transaction, acknowledged.
+async fn produce_in_txn(broker: &Broker, outside: &mut Outside, step: usize) -> Result<(), Stopped> {
+    let partition = partition(broker, "txns")?;
+    let base = partition.with_log(|log| log.end_offset()).map_err(|_| Stopped)?;
+    let producer = 20 + step as i64 % 2;
+    let ends = step % 5 > 2 && outside.txns.open.contains_key(&producer);
+    // In the model even if it fails: it may be found later.
+    match ends {
+        true => outside.txns.end(base, producer, step.is_multiple_of(3)),
+        false => outside.txns.data(base, base, producer),
+    }
+    let ends = ends.then_some(step.is_multiple_of(3));
+    let last = transact(&partition, producer, ends).map_err(|_| Stopped)?;
+    partition.reached(last).await.map_err(|_| Stopped)?;
+    outside.acked.insert("txns", last as usize + 1);
     Ok(())
 }
 
@@ -91,7 +114,9 @@ async fn work(broker: &Arc<Broker>, outside: &mut Outside) -> Result<(), Stopped
     create(broker, outside, "kept", &[("retention.bytes", "-1")]).await?;
     create(broker, outside, "retained", &[("retention.bytes", "1500")]).await?;
     create(broker, outside, "compacted", &[("cleanup.policy", "compact")]).await?;
+    create(broker, outside, "txns", &[]).await?;
     for step in 0..STEPS {
+        produce_in_txn(broker, outside, step).await?;
         produce(broker, outside, ["kept", "retained", "compacted"][step % 3], step).await?;
         match step % 10 {
             2 => broker.retain(),
@@ -124,6 +149,13 @@ fn verify(broker: &Arc<Broker>, outside: &Outside) {
         }
     }
     assert!(image.topics().all(|t| outside.topics.contains_key(&*t.name)), "topics out of nothing");
+    if let Ok(partition) = partition(broker, "txns") {
+        let acked = outside.acked.get("txns").copied().unwrap_or(0);
+        assert!(partition.watermark() as usize >= acked, "an acknowledged transaction is lost");
+        let model = outside.txns.cut(partition.watermark());
+        partition.with_log(|log| model.check(log)).unwrap();
+        assert_eq!(partition.last_stable_offset(), model.stable(partition.watermark()));
+    }
     for (log, sent) in &outside.sent {
         let Ok(partition) = partition(broker, log) else { continue };
         let acked = outside.acked.get(log).copied().unwrap_or(0);
@@ -149,7 +181,7 @@ fn verify(broker: &Arc<Broker>, outside: &Outside) {
             }
         }
         for (offset, step) in found.keys().map(|offset| (*offset, NOW)).take(1) {
-            let first = partition.offset_for_timestamp(step).unwrap();
+            let first = partition.offset_for_timestamp(step, Isolation::ReadUncommitted).unwrap();
             assert_eq!(first.map(|(_, offset)| offset), Some(offset), "{log}: the time index");
         }
     }
@@ -174,6 +206,12 @@ fn life(point: u64, loss: Loss) -> bool {
     }
     // It goes on, and a second start finds the same.
     let more = runtime.block_on(async {
+        if let Ok(partition) = partition(&broker, "txns") {
+            outside.txns = outside.txns.cut(partition.watermark());
+            for step in 0..7 {
+                produce_in_txn(&broker, &mut outside, step).await?;
+            }
+        }
         for (step, log) in (0..).zip(outside.sent.keys().copied().collect::<Vec<_>>()) {
             let Ok(partition) = partition(&broker, log) else { continue };
             outside.sent.get_mut(log).unwrap().truncate(partition.watermark() as usize);

@@ -5,10 +5,13 @@
 //! Nothing panics and nothing hangs; what fails is answered with an error. What was acknowledged is there
 //! afterwards, in the broker that goes on and in the next one, after a kill and after a power cut; nothing
 //! else is, but what was sent. What was readable stays so unless its folder failed. A full disk is no lasting
-//! matter; a failed sync is: it is not tried again, and the health check says so.
+//! matter; a failed sync is, and so is an error of the device: the folder is given up, nothing is tried
+//! again, and the health check says so.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
+#[path = "../storage/tests/all/txn_model.rs"]
+mod txn_model;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
@@ -16,11 +19,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use braid::broker::{Broker, NewTopic};
-use braid::topic::Fault;
+use braid::topic::{Fault, Isolation};
 use braid_protocol::ErrorCode;
-use braid_storage::BatchBuilder;
 use braid_storage::sim::{Call, Loss, SimDisk};
-use support::disk::{NOW, open, partition, read, try_open};
+use braid_storage::{BatchBuilder, Log};
+use support::disk::{NOW, open, partition, read, transact, try_open};
+use txn_model::Model;
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
@@ -33,6 +37,8 @@ struct Outside {
     /// Values by log and offset, as they were acknowledged; and all that were sent.
     acked: BTreeMap<&'static str, BTreeMap<i64, String>>,
     sent: BTreeSet<String>,
+    /// What happened in the log of transactions.
+    txns: Model,
     created: BTreeSet<String>,
     deleted: BTreeSet<String>,
 }
@@ -65,9 +71,23 @@ async fn produce(broker: &Broker, outside: &mut Outside, log: &'static str, now:
     }
     outside.sent.extend(values.iter().cloned());
     let partition = partition(broker, log).ok_or(Fault::Offline)?;
-    let appended = partition.append(&batch.build(), now)?;
+    let appended = partition.append(&batch.build(), None, now)?;
     partition.reached(appended.last_offset).await?;
     outside.acked.entry(log).or_default().extend((appended.base_offset..).zip(values));
+    Ok(())
+}
+
+/// A step of some transaction. What the log did not take did not happen.
+fn produce_in_txn(broker: &Broker, outside: &mut Outside, step: usize) -> Result<(), Fault> {
+    let partition = partition(broker, "txns").ok_or(Fault::Offline)?;
+    let producer = 20 + step as i64 % 2;
+    let commit = step.is_multiple_of(3);
+    let ends = step % 5 > 2 && outside.txns.open.contains_key(&producer);
+    let offset = transact(&partition, producer, ends.then_some(commit))?;
+    match ends {
+        true => outside.txns.end(offset, producer, commit),
+        false => outside.txns.data(offset, offset, producer),
+    }
     Ok(())
 }
 
@@ -75,6 +95,9 @@ async fn produce(broker: &Broker, outside: &mut Outside, log: &'static str, now:
 async fn work(broker: &Arc<Broker>, outside: &mut Outside) {
     for step in 0..STEPS {
         let log = LOGS[step % 3];
+        if let Err(fault) = produce_in_txn(broker, outside, step) {
+            assert_eq!(fault.code(), ErrorCode::KAFKA_STORAGE_ERROR, "{fault}");
+        }
         if let Err(fault) = produce(broker, outside, log, NOW + step as i64).await {
             assert_eq!(fault.code(), ErrorCode::KAFKA_STORAGE_ERROR, "{fault}");
         }
@@ -91,7 +114,7 @@ async fn work(broker: &Arc<Broker>, outside: &mut Outside) {
             && let Ok(start) = partition.start_offset()
         {
             let _ = partition.read(start, 300, true);
-            let _ = partition.offset_for_timestamp(NOW);
+            let _ = partition.offset_for_timestamp(NOW, Isolation::ReadUncommitted);
         }
     }
 }
@@ -101,6 +124,10 @@ fn verify(broker: &Arc<Broker>, outside: &Outside) {
     let image = broker.cluster.image();
     outside.created.iter().for_each(|name| assert!(image.topic(name).is_some(), "{name} is lost"));
     outside.deleted.iter().for_each(|name| assert!(image.topic(name).is_none(), "{name} is back"));
+    if let Some(partition) = partition(broker, "txns").filter(|partition| !partition.is_offline()) {
+        let check = |log: &mut Log| outside.txns.cut(log.end_offset()).check(log);
+        partition.with_log(check).unwrap();
+    }
     for log in LOGS {
         let partition = partition(broker, log).unwrap_or_else(|| panic!("{log} is lost"));
         if partition.is_offline() {
@@ -134,6 +161,7 @@ fn before(clean: bool) -> (SimDisk, Outside) {
         create(&broker, &mut outside, "kept", &[("retention.bytes", "-1")]).await;
         create(&broker, &mut outside, "retained", &[("retention.bytes", "1500")]).await;
         create(&broker, &mut outside, "compacted", &[("cleanup.policy", "compact")]).await;
+        create(&broker, &mut outside, "txns", &[]).await;
         work(&broker, &mut outside).await;
     });
     if clean {
@@ -170,7 +198,7 @@ fn life(before: &(SimDisk, Outside), call: u64, errno: i32) -> Option<(Call, Fat
         let unopened = offline(&broker);
         let worked = async {
             work(&broker, &mut outside).await;
-            after(&broker, &mut outside, &disk, &unopened).await
+            after(&broker, &mut outside, &disk, (&unopened, errno)).await
         };
         let worked =
             runtime().block_on(async { tokio::time::timeout(Duration::from_secs(60), worked).await });
@@ -204,7 +232,7 @@ async fn after(
     broker: &Arc<Broker>,
     outside: &mut Outside,
     disk: &SimDisk,
-    unopened: &[&'static str],
+    (unopened, errno): (&[&'static str], i32),
 ) -> Fate {
     let offline = offline(broker);
     let Some(call) = disk.failed() else { return Fate::GoesOn };
@@ -212,7 +240,7 @@ async fn after(
         let fault = produce(broker, outside, log, NOW + 900).await.unwrap_err();
         assert_eq!(fault.code(), ErrorCode::KAFKA_STORAGE_ERROR);
     }
-    if broker.health().is_err() {
+    if broker.health().is_err_and(|why| why.contains("the log folder")) {
         assert_eq!(offline, LOGS, "the folder has failed, and all that is in it");
     }
     if offline == unopened {
@@ -223,7 +251,8 @@ async fn after(
         return if offline.is_empty() { Fate::GoesOn } else { Fate::Unopened };
     }
     assert!(broker.health().is_err(), "{call:?}: {offline:?} are offline and nobody would know");
-    assert!(matches!(call, Call::Sync | Call::SyncDir), "{call:?} took {offline:?} offline");
+    let may = errno == EIO || matches!(call, Call::Sync | Call::SyncDir);
+    assert!(may, "{call:?} took {offline:?} offline");
     Fate::Offline
 }
 
@@ -247,7 +276,8 @@ fn every_call_fails_once(clean: bool, errno: i32) {
     println!("errno {errno}, clean {clean}: {fates:?}");
     assert!(fates.len() >= 9, "not every kind of call came to fail: {fates:?}");
     assert!(fates["Sync"].contains_key(&Fate::Offline), "no failed sync took anything offline");
-    assert!(fates["Append"].contains_key(&Fate::GoesOn));
+    let others = if errno == EIO { Fate::Offline } else { Fate::GoesOn };
+    assert!(["Append", "Read"].iter().all(|call| fates[*call].contains_key(&others)), "{fates:?}");
 }
 
 #[test]

@@ -7,8 +7,10 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
-use braid_storage::BatchBuilder;
+use braid::topic::{Marker, Partition};
+use braid_storage::{BatchBuilder, TxnStatus};
 use support::{TestBroker, files};
 use tempfile::TempDir;
 
@@ -48,6 +50,98 @@ async fn written(clean: bool) -> TempDir {
         broker.broker.close().unwrap();
     }
     copy_of(&broker.path())
+}
+
+/// Aborts and commits transactions of two producers over many segments, some with one open in the other.
+fn transactions(partition: &Arc<Partition>) {
+    let send = |producer: i64, sequence: i32| {
+        let leave = match partition.transaction(producer, 0).unwrap() {
+            TxnStatus::Open => None,
+            TxnStatus::Closed(guard) => Some(guard),
+        };
+        let mut batch = BatchBuilder::new().producer(producer, 0, sequence).transactional();
+        batch.push(1_700_000_000_000, None, Some(&[b'x'; 60]), &[]);
+        partition.append(&batch.build(), leave, 1_700_000_000_000).unwrap();
+    };
+    let end = |producer_id, commit| {
+        let marker = Marker { producer_id, producer_epoch: 0, coordinator_epoch: 3, commit };
+        partition.append_marker(marker, 1_700_000_000_000).unwrap();
+    };
+    for n in 0..16 {
+        send(5, n);
+        send(6, n);
+        end(5, n % 3 == 0);
+        if n % 4 == 3 {
+            end(6, n % 8 == 3);
+        }
+    }
+}
+
+/// A folder with transactions in `t-0`, closed or lost.
+async fn with_transactions(clean: bool) -> TempDir {
+    let broker = TestBroker::start(&[]);
+    broker.topic("t", 1, &[("segment.bytes", "1000")]).await;
+    transactions(&broker.broker.topics.get("t").unwrap().partition(0).unwrap());
+    if clean {
+        broker.broker.close().unwrap();
+    }
+    copy_of(&broker.path())
+}
+
+#[tokio::test(start_paused = true)]
+async fn aborted_transactions_have_their_entries_and_nothing_else_has() {
+    let dir = with_transactions(true).await;
+    let (text, sound) = check(dir.path());
+    assert!(sound && text.lines().count() == 1, "{text}");
+    let indexes = of_kind(dir.path(), ".txnindex");
+    assert!(indexes.len() > 3);
+    let (text, _) = dump(&indexes[0]);
+    assert!(
+        text.starts_with("version: 0 producerId: 5 firstOffset: 3 lastOffset: 5 lastStableOffset: 1\n"),
+        "{text}"
+    );
+    let (text, _) = dump(&of_kind(dir.path(), ".log")[0]);
+    assert!(
+        text.contains("| offset: 2 CreateTime: 1700000000000 endTxnMarker: COMMIT coordinatorEpoch: 3\n"),
+        "{text}"
+    );
+    assert!(text.contains(" endTxnMarker: ABORT coordinatorEpoch: 3\n"), "{text}");
+
+    for file in &indexes {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let right = fs::read(file).unwrap();
+        for at in 0..right.len() {
+            change(file, |bytes| bytes[at] ^= 0x41);
+            let (text, sound) = check(&dir.path().join("t-0"));
+            assert!(!sound && text.contains(name), "{name}, byte {at}: {text}");
+            fs::write(file, &right).unwrap();
+        }
+        for cut in (0..right.len()).step_by(34) {
+            change(file, |bytes| bytes.truncate(cut));
+            let (text, sound) = check(dir.path());
+            assert!(!sound && text.contains(" is not in it"), "{name} cut to {cut}: {text}");
+            fs::write(file, &right).unwrap();
+        }
+        fs::remove_file(file).unwrap();
+        let (text, sound) = check(dir.path());
+        assert!(!sound && text.contains(" is not in it"), "{name} removed: {text}");
+        fs::write(file, &right).unwrap();
+    }
+    // One more, of a transaction that was committed.
+    change(&indexes[0], |bytes| {
+        let more: Vec<u8> = [5i64, 0, 2, 1].iter().flat_map(|n| n.to_be_bytes()).collect();
+        bytes.splice(0..0, [&[0, 0], &more[..]].concat());
+    });
+    let (text, sound) = check(dir.path());
+    assert!(!sound && text.contains("offset 2: no transaction of that producer was aborted"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn entries_that_recovery_makes_are_not_missed() {
+    let dir = with_transactions(false).await;
+    let (text, sound) = check(dir.path());
+    assert!(sound && text.contains("harmless: "), "{text}");
+    assert!(text.contains(" is not in it; the next start makes it again"), "{text}");
 }
 
 fn copy_of(dir: &Path) -> TempDir {

@@ -1,8 +1,9 @@
 //! AlterConfigs (key 33): replace all configs of topics and of the broker. What is not named goes back to its
 //! default; old clients only know this way.
 //!
-//! Resource types: 2 topic, 4 broker (with an empty name: all brokers). Each resource stands for itself.
-//! Not done: other resource types; they are answered with INVALID_REQUEST.
+//! Resource types: 2 topic, 4 broker (with an empty name: all brokers), 32 group. Each resource stands for
+//! itself. Levels of loggers can only be altered one by one, by IncrementalAlterConfigs, as in Kafka.
+//! Not done: client metrics; they are answered with INVALID_REQUEST.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -12,10 +13,11 @@ use braid_protocol::api::alter_configs::{
     AlterConfigs, AlterConfigsRequest, AlterConfigsResourceResponse, AlterConfigsResponse, AlterableConfig,
 };
 
-use super::describe_configs::{BROKER, TOPIC};
+use super::describe_configs::{BROKER, GROUP, LOGGER, TOPIC, check_logger_of};
 use super::{Context, Handled, Handler};
 use crate::broker::{Alter, Refused};
-use crate::config::Configs;
+use crate::config::{Alteration, Configs};
+use crate::logging::{self, Loggers};
 
 impl Handler for AlterConfigs {
     async fn handle(cx: Context, request: AlterConfigsRequest) -> Handled<AlterConfigsResponse> {
@@ -64,8 +66,41 @@ pub(super) async fn alter(
         (TOPIC, false) => cx.broker.alter_topic_configs(name, alter).await,
         (BROKER, true) => cx.broker.altered_broker(&cx.image, &name, alter).map(drop),
         (BROKER, false) => cx.broker.alter_broker_configs(name, alter).await,
+        (GROUP, true) => cx.broker.altered_group(&cx.image, &name, alter).map(drop),
+        (GROUP, false) => cx.broker.alter_group_configs(name, alter).await,
+        (LOGGER, only_check) if let Alter::Some(some) = alter => {
+            check_logger_of(cx, &name)?;
+            alter_loggers(&cx.broker.loggers, some, only_check)
+        }
         (other, _) => Err((ErrorCode::INVALID_REQUEST, format!("Unsupported resource type: {other}"))),
     }
+}
+
+/// Changes levels of the broker's log (KIP-412).
+fn alter_loggers(
+    loggers: &Loggers,
+    wanted: Vec<(String, Alteration)>,
+    only_check: bool,
+) -> Result<(), Refused> {
+    let one = |(name, alteration)| match alteration {
+        Alteration::Set(level) => Ok((name, Some(level))),
+        Alteration::Delete => Ok((name, None)),
+        Alteration::Append(_) => Err("APPEND"),
+        Alteration::Subtract(_) => Err("SUBTRACT"),
+    };
+    let wanted: Result<Vec<_>, _> = wanted.into_iter().map(one).collect();
+    let wanted = wanted.map_err(|verb| {
+        let why = format!("{verb} operation is not allowed for the BROKER_LOGGER resource");
+        (ErrorCode::INVALID_REQUEST, why)
+    })?;
+    loggers.alter(&wanted, only_check).map_err(|refused| {
+        let code = match refused {
+            logging::Refused::Unknown(_) | logging::Refused::Level(..) => ErrorCode::INVALID_CONFIG,
+            logging::Refused::Root => ErrorCode::INVALID_REQUEST,
+            logging::Refused::Log(_) => ErrorCode::UNKNOWN_SERVER_ERROR,
+        };
+        (code, refused.to_string())
+    })
 }
 
 /// What a request names more than once.

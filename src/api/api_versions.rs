@@ -58,8 +58,12 @@ struct Feature {
     levels: RangeInclusive<i16>,
 }
 
-/// Clients look here before they use a protocol: level 1 of the first are KIP-848 groups.
-const FEATURES: &[Feature] = &[Feature { name: "group.version", levels: 0..=1 }];
+/// Clients look here before they use a protocol: level 1 of the first are KIP-848 groups, level 2 of the
+/// second transactions that bump the epoch at every end (KIP-890).
+const FEATURES: &[Feature] = &[
+    Feature { name: "group.version", levels: 0..=1 },
+    Feature { name: "transaction.version", levels: 0..=2 },
+];
 
 /// The level that a feature is at, if it is known.
 pub(super) fn level(feature: &str) -> Option<i16> {

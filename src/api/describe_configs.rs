@@ -1,8 +1,8 @@
-//! DescribeConfigs (key 32): the settings of topics and of this broker, where each comes from and what it
-//! means.
+//! DescribeConfigs (key 32): the settings of topics, groups and this broker, where each comes from and what
+//! it means; and the levels of this broker's log (KIP-412).
 //!
-//! v1 adds synonyms, v3 types and documentation. Resource types: 2 topic, 4 broker.
-//! Not done: other resource types; they are answered with INVALID_REQUEST.
+//! v1 adds synonyms, v3 types and documentation. Resource types: 2 topic, 4 broker, 8 logger, 32 group.
+//! Not done: client metrics; they are answered with INVALID_REQUEST.
 
 use braid_protocol::ErrorCode;
 use braid_protocol::api::describe_configs::{
@@ -12,26 +12,35 @@ use braid_protocol::api::describe_configs::{
 
 use super::{Context, Handled, Handler};
 use crate::broker::Refused;
-use crate::config::{ConfigEntry, ConfigSource, describe_all_brokers, describe_broker, describe_topic};
+use crate::config::{
+    ConfigEntry, ConfigSource, describe_all_brokers, describe_broker, describe_group, describe_topic,
+};
 
 /// Resource type: a topic.
 pub(super) const TOPIC: i8 = 2;
 /// Resource type: a broker, or with an empty name all of them.
 pub(super) const BROKER: i8 = 4;
+/// Resource type: the levels of a broker's log.
+pub(super) const LOGGER: i8 = 8;
+/// Resource type: a group.
+pub(super) const GROUP: i8 = 32;
+/// The source of a logger's level.
+const LOGGER_SOURCE: i8 = 6;
 
 impl Handler for DescribeConfigs {
     async fn handle(cx: Context, request: DescribeConfigsRequest) -> Handled<DescribeConfigsResponse> {
         let (synonyms, words) = (request.include_synonyms, request.include_documentation);
         let results = request.resources.into_iter().map(|resource| {
-            let entries = entries(&cx, &resource);
+            let entries = match resource.resource_type {
+                LOGGER => loggers(&cx, &resource),
+                _ => entries(&cx, &resource)
+                    .map(|all| all.into_iter().map(|e| report(e, synonyms, words)).collect()),
+            };
             let DescribeConfigsResource { resource_type, resource_name, .. } = resource;
             match entries {
-                Ok(entries) => DescribeConfigsResult {
-                    resource_type,
-                    resource_name,
-                    configs: entries.into_iter().map(|e| report(e, synonyms, words)).collect(),
-                    ..Default::default()
-                },
+                Ok(configs) => {
+                    DescribeConfigsResult { resource_type, resource_name, configs, ..Default::default() }
+                }
                 Err((error_code, why)) => DescribeConfigsResult {
                     error_code,
                     error_message: Some(why),
@@ -65,8 +74,42 @@ fn entries(cx: &Context, resource: &DescribeConfigsResource) -> Result<Vec<Confi
             );
             Err((ErrorCode::INVALID_REQUEST, why))
         }
+        GROUP if name.is_empty() => {
+            Err((ErrorCode::INVALID_REQUEST, "Group name must not be empty".to_owned()))
+        }
+        GROUP => {
+            let overrides = cx.image.group_configs(name).cloned().unwrap_or_default();
+            Ok(describe_group(config, &overrides, keys))
+        }
         other => Err((ErrorCode::INVALID_REQUEST, format!("Unsupported resource type: {other}"))),
     }
+}
+
+/// Whether the loggers of the broker of this name are this broker's.
+pub(super) fn check_logger_of(cx: &Context, name: &str) -> Result<(), Refused> {
+    let own = cx.broker.config.node_id.to_string();
+    if name == own {
+        return Ok(());
+    }
+    Err((ErrorCode::INVALID_REQUEST, format!("Unexpected broker id, expected {own} but received {name}")))
+}
+
+/// The levels of this broker's log.
+fn loggers(
+    cx: &Context,
+    resource: &DescribeConfigsResource,
+) -> Result<Vec<DescribeConfigsResourceResult>, Refused> {
+    check_logger_of(cx, &resource.resource_name)?;
+    let keys = resource.configuration_keys.as_ref();
+    let wanted = |name: &str| keys.is_none_or(|keys| keys.iter().any(|key| key == name));
+    let levels = cx.broker.loggers.levels().into_iter().filter(|(name, _)| wanted(name));
+    let report = |(name, level): (&str, &str)| DescribeConfigsResourceResult {
+        name: name.to_owned(),
+        value: Some(level.to_owned()),
+        config_source: LOGGER_SOURCE,
+        ..Default::default()
+    };
+    Ok(levels.map(report).collect())
 }
 
 fn report(entry: ConfigEntry, synonyms: bool, words: bool) -> DescribeConfigsResourceResult {

@@ -4,20 +4,24 @@
 //! partition that has anything answers with at least one batch, however large. v13 names topics by id.
 //! Every fetch is a full one: the session id in the answer is always 0, which tells clients to list all their
 //! partitions each time (KIP-227).
-//! Not done: fetch sessions; fetching from followers (there are none); aborted transactions (there are none).
+//! With `read_committed`, only what lies below the last stable offset, with the aborted transactions in it
+//! (KIP-98); a wait ends when transactions do.
+//! Not done: fetch sessions; fetching from followers (there are none).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use braid_protocol::api::fetch::{
-    Fetch, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+    AbortedTransaction, Fetch, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse,
+    PartitionData,
 };
 use braid_protocol::{ErrorCode, Uuid};
+use braid_storage::AbortedTxn;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Context, Handled, Handler, NoAnswer, check_epoch, find_topic};
-use crate::topic::{Partition, Topic, Waiter};
+use crate::topic::{Isolation, Partition, Topic, Waiter};
 
 /// What a client asks for when it begins, or goes on without, a session.
 const NO_SESSION: [i32; 2] = [-1, 0];
@@ -43,7 +47,8 @@ impl Handler for Fetch {
                 return Ok(answer.finish(&plan));
             }
             let waiter = Waiter::new(plan.min_bytes.saturating_sub(answer.bytes) as i64);
-            let places: Vec<_> = plan.partitions().map(|partition| partition.wait(&waiter)).collect();
+            let places: Vec<_> =
+                plan.partitions().map(|partition| partition.wait(&waiter, plan.isolation)).collect();
             let answer = plan.read();
             if answer.is_enough(&plan) || timeout_at(deadline, waiter.woken()).await.is_err() {
                 return Ok(answer.finish(&plan));
@@ -58,7 +63,7 @@ struct Plan {
     max_wait: Duration,
     min_bytes: usize,
     max_bytes: usize,
-    read_committed: bool,
+    isolation: Isolation,
     topics: Vec<PlannedTopic>,
 }
 
@@ -90,7 +95,7 @@ impl Plan {
             max_wait: Duration::from_millis(request.max_wait_ms.max(0) as u64),
             min_bytes: request.min_bytes.clamp(0, limit) as usize,
             max_bytes: request.max_bytes.clamp(0, limit) as usize,
-            read_committed: request.isolation_level == 1,
+            isolation: Isolation::of(request.isolation_level),
             topics: topics.collect(),
         }
     }
@@ -127,19 +132,23 @@ impl Plan {
         first: bool,
     ) -> PartitionData {
         let budget = left.min(wanted.partition_max_bytes.max(0) as usize);
-        match partition.read(wanted.fetch_offset, budget, first) {
+        match partition.read_as(self.isolation, wanted.fetch_offset, budget, first) {
             Ok(read) => PartitionData {
                 partition_index: wanted.partition,
                 high_watermark: read.watermark,
-                last_stable_offset: read.watermark,
+                last_stable_offset: read.last_stable_offset,
                 log_start_offset: read.log_start_offset,
-                aborted_transactions: self.read_committed.then(Vec::new),
+                aborted_transactions: read.aborted.map(|all| all.into_iter().map(aborted).collect()),
                 records: Some(read.bytes),
                 ..Default::default()
             },
             Err(fault) => refused(wanted.partition, fault.code()),
         }
     }
+}
+
+fn aborted(txn: AbortedTxn) -> AbortedTransaction {
+    AbortedTransaction { producer_id: txn.producer_id, first_offset: txn.first_offset }
 }
 
 fn refused(partition_index: i32, error_code: ErrorCode) -> PartitionData {

@@ -1,9 +1,9 @@
-//! FindCoordinator (key 10): where the coordinator of a group is reached.
+//! FindCoordinator (key 10): where the coordinator of a group or of a transactional id is reached.
 //!
-//! There is one broker, so it is here; the first question creates `__consumer_offsets` and is answered when
-//! it is there, where Kafka says COORDINATOR_NOT_AVAILABLE first and lets the client ask again. v1 key types;
-//! v4 many keys.
-//! Not done: key types 1 (transactions) and 2 (share groups); they are answered with INVALID_REQUEST.
+//! There is one broker, so it is here; the first question creates `__consumer_offsets` or
+//! `__transaction_state` and is answered when it is there, where Kafka says COORDINATOR_NOT_AVAILABLE first
+//! and lets the client ask again. v1 key types; v4 many keys.
+//! Not done: key type 2 (share groups); it is answered with INVALID_REQUEST.
 
 use braid_protocol::ErrorCode;
 use braid_protocol::api::find_coordinator::{
@@ -14,6 +14,8 @@ use super::{Context, Handled, Handler};
 
 /// The key is a group's id.
 const GROUP: i8 = 0;
+/// The key is a transactional id.
+const TRANSACTION: i8 = 1;
 /// The first version with many keys.
 const MANY_FROM: i16 = 4;
 
@@ -23,11 +25,12 @@ impl Handler for FindCoordinator {
         let keys = if many { request.coordinator_keys } else { vec![request.key] };
         let available = match request.key_type {
             GROUP => cx.broker.groups().await.map(drop),
+            TRANSACTION => cx.broker.transactions().await.map(drop),
             _ => Err(ErrorCode::INVALID_REQUEST),
         };
         let coordinators = keys.into_iter().map(|key| {
-            let available = if key.is_empty() { Err(ErrorCode::INVALID_GROUP_ID) } else { available };
-            locate(&cx, key, available)
+            let nameless = key.is_empty() && request.key_type == GROUP;
+            locate(&cx, key, if nameless { Err(ErrorCode::INVALID_GROUP_ID) } else { available })
         });
         let mut coordinators: Vec<_> = coordinators.collect();
         if many {

@@ -1,8 +1,9 @@
 //! IncrementalAlterConfigs (key 44): change some configs of topics and of the broker, and leave the others
 //! (KIP-339).
 //!
-//! Resource types: 2 topic, 4 broker (with an empty name: all brokers). Each resource stands for itself.
-//! Not done: other resource types; they are answered with INVALID_REQUEST.
+//! Resource types: 2 topic, 4 broker (with an empty name: all brokers), 8 the broker's loggers, 32 group.
+//! Each resource stands for itself.
+//! Not done: client metrics; they are answered with INVALID_REQUEST.
 
 use braid_protocol::ErrorCode;
 use braid_protocol::api::incremental_alter_configs::{

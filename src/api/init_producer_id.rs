@@ -1,26 +1,37 @@
-//! InitProducerId (key 22): hand out a producer id, so that the log can tell a repeated batch from a new one.
+//! InitProducerId (key 22): hand out a producer id, so that the log can tell a repeated batch from a new one,
+//! and the owner of a transactional id from one that was before.
 //!
 //! A producer without a transactional id gets an id that nobody ever had, with epoch 0; ids come from blocks
-//! of 1000 that are written to the metadata log before the first of them is handed out. v3 lets a producer
-//! name its last id and epoch; a new id serves it as well.
-//! Not done: transactional ids; they are answered with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, which clients
-//! treat as final, because any retriable code would keep them asking for ever.
+//! of 1000 that are written to the metadata log before the first of them is handed out. With a transactional
+//! id the epoch is bumped, which fences whoever had it, and an open transaction is aborted first; Kafka says
+//! CONCURRENT_TRANSACTIONS meanwhile, here the answer waits. v3 lets a producer name its last id and epoch
+//! (KIP-360); v4 PRODUCER_FENCED.
+//! Not done: v6, two-phase commit (KIP-939), which Kafka 4.3 does not offer either.
 
 use braid_protocol::ErrorCode;
 use braid_protocol::api::init_producer_id::{InitProducerId, InitProducerIdRequest, InitProducerIdResponse};
 
-use super::{Context, Handled, Handler};
+use super::{Context, Handled, Handler, fenced};
+use crate::txn::Producer;
 
 impl Handler for InitProducerId {
     async fn handle(cx: Context, request: InitProducerIdRequest) -> Handled<InitProducerIdResponse> {
-        let refuse =
-            |error_code| InitProducerIdResponse { error_code, producer_epoch: -1, ..Default::default() };
-        if request.transactional_id.is_some() {
-            return Ok(refuse(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED));
-        }
-        Ok(match cx.broker.new_producer_id().await {
-            Ok(producer_id) => InitProducerIdResponse { producer_id, ..Default::default() },
-            Err(code) => refuse(code),
-        })
+        let (error_code, (producer_id, producer_epoch)) = match init(&cx, request).await {
+            Ok(producer) => (ErrorCode::NONE, producer),
+            Err(code) => (fenced(&cx, code, 4), (-1, -1)),
+        };
+        Ok(InitProducerIdResponse { error_code, producer_id, producer_epoch, ..Default::default() })
     }
+}
+
+async fn init(cx: &Context, request: InitProducerIdRequest) -> Result<Producer, ErrorCode> {
+    let fresh = cx.broker.new_producer_id();
+    let Some(id) = request.transactional_id else { return Ok((fresh.await?, 0)) };
+    let expected = match (request.producer_id, request.producer_epoch) {
+        (-1, -1) => None,
+        (id @ 0.., epoch @ 0..) => Some((id, epoch)),
+        _ => return Err(ErrorCode::INVALID_REQUEST),
+    };
+    let coordinator = cx.broker.transactions().await?;
+    coordinator.init(&id, request.transaction_timeout_ms, expected, fresh).await
 }

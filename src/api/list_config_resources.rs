@@ -1,20 +1,21 @@
-//! ListConfigResources (key 74): what has configs: the topics and this broker.
+//! ListConfigResources (key 74): what has configs: the topics, this broker and its loggers, and the
+//! groups that something is set on.
 //!
 //! v0 asks for client metrics only, of which there are none; v1 for any types, or with an empty list for all.
-//! Not done: loggers, client metrics and groups, which have no configs here.
+//! Not done: client metrics.
 
 use braid_protocol::ErrorCode;
 use braid_protocol::api::list_config_resources::{
     ConfigResource, ListConfigResources, ListConfigResourcesRequest, ListConfigResourcesResponse,
 };
 
-use super::describe_configs::{BROKER, TOPIC};
+use super::describe_configs::{BROKER, GROUP, LOGGER, TOPIC};
 use super::{Context, Handled, Handler};
 
 /// The first version that knows types.
 const TYPES_FROM: i16 = 1;
 /// The types that Kafka knows: topic, broker, logger, client metrics, group.
-const KNOWN: [i8; 5] = [TOPIC, BROKER, 8, 16, 32];
+const KNOWN: [i8; 5] = [TOPIC, BROKER, LOGGER, 16, GROUP];
 
 impl Handler for ListConfigResources {
     async fn handle(
@@ -32,9 +33,13 @@ impl Handler for ListConfigResources {
             let topic = |name: &str| ConfigResource { resource_name: name.to_owned(), resource_type: TOPIC };
             config_resources.extend(cx.image.topics().map(|it| topic(&it.name)));
         }
-        if wanted(BROKER) {
+        if wanted(GROUP) {
+            let group = |name: &String| ConfigResource { resource_name: name.clone(), resource_type: GROUP };
+            config_resources.extend(cx.image.configured_groups().map(group));
+        }
+        for resource_type in [BROKER, LOGGER].into_iter().filter(|one| wanted(*one)) {
             let resource_name = cx.broker.config.node_id.to_string();
-            config_resources.push(ConfigResource { resource_name, resource_type: BROKER });
+            config_resources.push(ConfigResource { resource_name, resource_type });
         }
         Ok(ListConfigResourcesResponse { config_resources, ..Default::default() })
     }

@@ -2,7 +2,8 @@
 //!
 //! -1 the latest offset, -2 the earliest, -3 that of the largest timestamp (v7), -4 the earliest on this
 //! broker (v8), -5 the latest in tiered storage (v9), -6 the earliest not yet there (v11). A real time finds
-//! the first record at or after it. Without tiered storage, -4 and -6 are -2, and -5 finds nothing.
+//! the first record at or after it. What a `read_committed` consumer may not see yet is not found for it, and
+//! its latest offset is the last stable one. Without tiered storage, -4 and -6 are -2, and -5 finds nothing.
 
 use std::collections::BTreeSet;
 
@@ -13,11 +14,11 @@ use braid_protocol::api::list_offsets::{
 };
 
 use super::{Context, Handled, Handler, check_epoch};
-use crate::topic::{Fault, LEADER_EPOCH, Partition};
+use crate::topic::{Fault, Isolation, LEADER_EPOCH, Partition};
 
 impl Handler for ListOffsets {
     async fn handle(cx: Context, request: ListOffsetsRequest) -> Handled<ListOffsetsResponse> {
-        let committed = request.isolation_level == 1;
+        let isolation = Isolation::of(request.isolation_level);
         let mut seen = BTreeSet::new();
         let mut topics = Vec::with_capacity(request.topics.len());
         for topic in request.topics {
@@ -29,7 +30,7 @@ impl Handler for ListOffsets {
                 let found = match partition {
                     _ if !seen.insert((topic.name.clone(), index)) => Err(ErrorCode::INVALID_REQUEST),
                     None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-                    Some(partition) => look_up(&cx, &wanted, &partition, committed),
+                    Some(partition) => look_up(&cx, &wanted, &partition, isolation),
                 };
                 partitions.push(match found {
                     Ok(found) => ListOffsetsPartitionResponse { partition_index: index, ..found },
@@ -62,7 +63,7 @@ fn look_up(
     cx: &Context,
     wanted: &ListOffsetsPartition,
     partition: &Partition,
-    committed: bool,
+    isolation: Isolation,
 ) -> Result<ListOffsetsPartitionResponse, ErrorCode> {
     if since(wanted.timestamp).is_none_or(|version| cx.version < version) {
         return Err(ErrorCode::UNSUPPORTED_VERSION);
@@ -76,15 +77,15 @@ fn look_up(
     };
     let none = ListOffsetsPartitionResponse::default;
     let found = match wanted.timestamp {
-        -1 if committed => Ok(at(-1, partition.last_stable_offset())),
-        -1 => Ok(at(-1, partition.watermark())),
+        -1 => Ok(at(-1, partition.end_for(isolation))),
         -2 | -4 | -6 => partition.start_offset().map(|offset| at(-1, offset)),
         -3 => {
-            partition.max_timestamp().map(|found| found.map_or_else(none, |(time, offset)| at(time, offset)))
+            let found = partition.max_timestamp(isolation);
+            found.map(|found| found.map_or_else(none, |(time, offset)| at(time, offset)))
         }
         -5 => Ok(none()),
         time => {
-            let found = partition.offset_for_timestamp(time);
+            let found = partition.offset_for_timestamp(time, isolation);
             found.map(|found| found.map_or_else(none, |(time, offset)| at(time, offset)))
         }
     };

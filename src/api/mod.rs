@@ -7,7 +7,6 @@ use std::future::{Future, ready};
 use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use braid_protocol::api::api_versions::ApiVersions;
 use braid_protocol::{Api, ErrorCode, Malformed, Uuid, frame};
@@ -15,7 +14,7 @@ use bytes::Bytes;
 
 use crate::broker::{Broker, OFFSETS_TOPIC, Peer, TRANSACTIONS_TOPIC};
 use crate::cluster::Image;
-use crate::metrics::{Metrics, RequestMetrics};
+use crate::metrics::{Inside, Metrics, Phases, RequestMetrics};
 use crate::topic::{LEADER_EPOCH, Topic};
 
 /// What a handler knows besides the request itself.
@@ -149,6 +148,11 @@ table! {
     delete_records DeleteRecords,
     init_producer_id InitProducerId,
     offset_for_leader_epoch OffsetForLeaderEpoch,
+    add_partitions_to_txn AddPartitionsToTxn,
+    add_offsets_to_txn AddOffsetsToTxn,
+    end_txn EndTxn,
+    write_txn_markers WriteTxnMarkers,
+    txn_offset_commit TxnOffsetCommit,
     describe_acls DescribeAcls,
     create_acls CreateAcls,
     delete_acls DeleteAcls,
@@ -162,10 +166,14 @@ table! {
     alter_partition_reassignments AlterPartitionReassignments,
     list_partition_reassignments ListPartitionReassignments,
     offset_delete OffsetDelete,
+    describe_client_quotas DescribeClientQuotas,
+    describe_user_scram_credentials DescribeUserScramCredentials,
     describe_quorum DescribeQuorum,
     update_features UpdateFeatures,
     describe_cluster DescribeCluster,
     describe_producers DescribeProducers,
+    describe_transactions DescribeTransactions,
+    list_transactions ListTransactions,
     consumer_group_heartbeat ConsumerGroupHeartbeat,
     consumer_group_describe ConsumerGroupDescribe,
     list_config_resources ListConfigResources,
@@ -227,12 +235,27 @@ impl Meters {
     }
 
     /// Counts an answered request.
-    pub fn answered(&self, row: usize, version: i16, took: Duration, error: Option<&str>) {
-        let first = TABLE.get(row).map_or(0, |row| *row.advertises.start());
-        let at = usize::try_from(version - first).unwrap_or(usize::MAX);
-        if let Some(meter) = self.rows.get(row).and_then(|versions| versions.get(at)) {
-            meter.answered(took, error);
+    pub fn answered(&self, row: usize, version: i16, error: Option<&str>) {
+        if let Some(meter) = self.of(row, version) {
+            meter.answered(error);
         }
+    }
+
+    /// Counts where the time of a request went whose answer has been sent.
+    pub fn sent(&self, row: usize, version: i16, phases: &Phases) {
+        if let Some(meter) = self.of(row, version) {
+            meter.sent(phases);
+        }
+    }
+
+    /// Counts a request as parked for as long as the value returned lives.
+    pub fn parked(&self, row: usize, version: i16) -> Option<Inside> {
+        self.of(row, version).map(RequestMetrics::parked)
+    }
+
+    fn of(&self, row: usize, version: i16) -> Option<&RequestMetrics> {
+        let first = TABLE.get(row).map_or(0, |row| *row.advertises.start());
+        self.rows.get(row)?.get(usize::try_from(version - first).ok()?)
     }
 }
 
@@ -257,6 +280,15 @@ fn find_topic(cx: &Context, name: &str, id: Uuid, ids_from: i16) -> Result<Arc<T
         cx.broker.topics.get_by_id(id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
     } else {
         cx.broker.topics.get(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+    }
+}
+
+/// What a producer with an old epoch is told: before version `from` of its request there was no
+/// PRODUCER_FENCED (KIP-360).
+fn fenced(cx: &Context, code: ErrorCode, from: i16) -> ErrorCode {
+    match code {
+        ErrorCode::PRODUCER_FENCED if cx.version < from => ErrorCode::INVALID_PRODUCER_EPOCH,
+        code => code,
     }
 }
 

@@ -18,32 +18,10 @@ const IDS_FROM: i16 = 10;
 impl Handler for OffsetCommit {
     async fn handle(cx: Context, mut request: OffsetCommitRequest) -> Handled<OffsetCommitResponse> {
         let by_id = cx.version >= IDS_FROM;
-        // Offsets of what does not exist are refused; the rest goes on to the group, by name.
-        let mut refused = Vec::new();
-        let mut asked = Vec::new();
-        for mut topic in std::mem::take(&mut request.topics) {
-            let known =
-                if by_id { cx.image.topic_by_id(topic.topic_id) } else { cx.image.topic(&topic.name) };
-            let Some(known) = known else {
-                let code =
-                    if by_id { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION };
-                refused.push(refuse(&topic, code));
-                continue;
-            };
-            topic.name = known.name.to_string();
-            let exists = |index: i32| (0..known.partitions).contains(&index);
-            let (good, bad): (Vec<_>, Vec<_>) =
-                topic.partitions.into_iter().partition(|p| exists(p.partition_index));
-            topic.partitions = bad;
-            if !topic.partitions.is_empty() {
-                refused.push(refuse(&topic, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
-            }
-            topic.partitions = good;
-            asked.push(topic);
-        }
+        let (asked, refused) = existing(&cx, std::mem::take(&mut request.topics), by_id);
         request.topics = asked.clone();
         let committed = match cx.broker.groups().await {
-            Ok(groups) => groups.commit(Commit { request, version: cx.version }).await,
+            Ok(groups) => groups.commit(Commit { request, version: cx.version, txn: None }).await,
             Err(code) => Err(code),
         };
         let mut response = committed.unwrap_or_else(|code| OffsetCommitResponse {
@@ -58,7 +36,36 @@ impl Handler for OffsetCommit {
     }
 }
 
-fn refuse(topic: &OffsetCommitRequestTopic, error_code: ErrorCode) -> OffsetCommitResponseTopic {
+/// Offsets of what exists, to go on to the group by name; and the answer to the others.
+pub(super) fn existing(
+    cx: &Context,
+    topics: Vec<OffsetCommitRequestTopic>,
+    by_id: bool,
+) -> (Vec<OffsetCommitRequestTopic>, Vec<OffsetCommitResponseTopic>) {
+    let (mut asked, mut refused) = (Vec::new(), Vec::new());
+    for mut topic in topics {
+        let known = if by_id { cx.image.topic_by_id(topic.topic_id) } else { cx.image.topic(&topic.name) };
+        let Some(known) = known else {
+            let code =
+                if by_id { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION };
+            refused.push(refuse(&topic, code));
+            continue;
+        };
+        topic.name = known.name.to_string();
+        let exists = |index: i32| (0..known.partitions).contains(&index);
+        let (good, bad): (Vec<_>, Vec<_>) =
+            topic.partitions.into_iter().partition(|p| exists(p.partition_index));
+        topic.partitions = bad;
+        if !topic.partitions.is_empty() {
+            refused.push(refuse(&topic, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+        }
+        topic.partitions = good;
+        asked.push(topic);
+    }
+    (asked, refused)
+}
+
+pub(super) fn refuse(topic: &OffsetCommitRequestTopic, error_code: ErrorCode) -> OffsetCommitResponseTopic {
     let one = |partition_index| OffsetCommitResponsePartition { partition_index, error_code };
     OffsetCommitResponseTopic {
         name: topic.name.clone(),
@@ -68,7 +75,7 @@ fn refuse(topic: &OffsetCommitRequestTopic, error_code: ErrorCode) -> OffsetComm
 }
 
 /// A topic with good and bad partitions is one topic in the response.
-fn merge(topics: &mut Vec<OffsetCommitResponseTopic>, refused: Vec<OffsetCommitResponseTopic>) {
+pub(super) fn merge(topics: &mut Vec<OffsetCommitResponseTopic>, refused: Vec<OffsetCommitResponseTopic>) {
     for refusal in refused {
         match topics.iter_mut().find(|t| (&t.name, t.topic_id) == (&refusal.name, refusal.topic_id)) {
             Some(topic) => topic.partitions.extend(refusal.partitions),

@@ -1,7 +1,8 @@
 //! OffsetFetch (key 9): how far groups have read. What was never committed is offset -1, and no error.
 //!
-//! v2: null topics are all topics; v5 leader epochs; v8 many groups; v10 names topics by id. Only what is
-//! durable is told.
+//! v2: null topics are all topics; v5 leader epochs; v7 UNSTABLE_OFFSET_COMMIT, if wanted, for what an open
+//! transaction may yet change (KIP-447); v8 many groups; v10 names topics by id. Only what is durable is
+//! told.
 
 use braid_protocol::ErrorCode;
 use braid_protocol::api::offset_fetch::{
@@ -19,6 +20,7 @@ const IDS_FROM: i16 = 10;
 
 impl Handler for OffsetFetch {
     async fn handle(cx: Context, request: OffsetFetchRequest) -> Handled<OffsetFetchResponse> {
+        let stable = request.require_stable;
         if cx.version < MANY_FROM {
             let topics = request.topics.map(|topics| {
                 topics.into_iter().map(|t| OffsetFetchRequestTopics {
@@ -29,22 +31,23 @@ impl Handler for OffsetFetch {
             });
             let topics = topics.map(Iterator::collect);
             let group = OffsetFetchRequestGroup { group_id: request.group_id, topics, ..Default::default() };
-            return Ok(single(fetch(&cx, group).await));
+            return Ok(single(fetch(&cx, group, stable).await));
         }
         let mut groups = Vec::with_capacity(request.groups.len());
         for group in request.groups {
-            let fetched =
-                if cx.version >= IDS_FROM { fetch_by_id(&cx, group).await } else { fetch(&cx, group).await };
-            groups.push(fetched);
+            groups.push(match cx.version {
+                IDS_FROM.. => fetch_by_id(&cx, group, stable).await,
+                _ => fetch(&cx, group, stable).await,
+            });
         }
         Ok(OffsetFetchResponse { groups, ..Default::default() })
     }
 }
 
-async fn fetch(cx: &Context, group: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+async fn fetch(cx: &Context, group: OffsetFetchRequestGroup, stable: bool) -> OffsetFetchResponseGroup {
     let group_id = group.group_id.clone();
     let fetched = match cx.broker.groups().await {
-        Ok(groups) => groups.fetch(group).await,
+        Ok(groups) => groups.fetch(group, stable).await,
         Err(code) => Err(code),
     };
     fetched.unwrap_or_else(|error_code| OffsetFetchResponseGroup {
@@ -55,7 +58,11 @@ async fn fetch(cx: &Context, group: OffsetFetchRequestGroup) -> OffsetFetchRespo
 }
 
 /// Ids to names on the way in, and back on the way out.
-async fn fetch_by_id(cx: &Context, mut group: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+async fn fetch_by_id(
+    cx: &Context,
+    mut group: OffsetFetchRequestGroup,
+    stable: bool,
+) -> OffsetFetchResponseGroup {
     let mut unknown = Vec::new();
     if let Some(topics) = &mut group.topics {
         topics.retain_mut(|topic| match cx.image.topic_by_id(topic.topic_id) {
@@ -69,7 +76,7 @@ async fn fetch_by_id(cx: &Context, mut group: OffsetFetchRequestGroup) -> Offset
             }
         });
     }
-    let mut fetched = fetch(cx, group).await;
+    let mut fetched = fetch(cx, group, stable).await;
     // Of all topics, those that are gone have no id to be told by.
     fetched.topics.retain_mut(|topic| match cx.image.topic(&topic.name) {
         Some(known) => {

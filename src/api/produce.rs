@@ -5,8 +5,10 @@
 //! the same request are stored. With `acks=0` there is no response, and an error closes the connection.
 //! v0 to v2 are advertised but not served, as in Kafka 4: librdkafka up to 2.11.0 looks for v0 before it
 //! compresses (KAFKA-18659).
-//! Not done: transactions; their batches are refused with INVALID_TXN_STATE.
+//! The first write of a transaction to a partition asks the transaction's coordinator for leave (KIP-890);
+//! from v12 on it thereby adds the partition.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use braid_protocol::api::produce::{
     ProduceResponse, TopicProduceData, TopicProduceResponse,
 };
 use braid_protocol::{Api, ErrorCode};
+use braid_storage::{TxnGuard, batches};
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
@@ -23,11 +26,18 @@ use super::{Context, Handled, Handler, NoAnswer, find_topic};
 use crate::broker::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 use crate::metrics::TopicMetrics;
 use crate::topic::{Fault, Partition, Topic};
+use crate::txn::Version;
 
 /// Kafka's admin client under this name may write to internal topics.
 const ADMIN_CLIENT: &str = "__admin_client";
 /// The first version that may carry zstd (KIP-110).
 const ZSTD_FROM: i16 = 7;
+/// The first version that names topics by id.
+const IDS_FROM: i16 = 13;
+/// The first version that knows TRANSACTION_ABORTABLE.
+const ABORTABLE_FROM: i16 = 11;
+/// The first version whose clients add no partitions to transactions themselves.
+const ADDS_FROM: i16 = 12;
 
 impl Handler for Produce {
     const ADVERTISES: RangeInclusive<i16> = 0..=*<Produce as Api>::VERSIONS.end();
@@ -35,7 +45,14 @@ impl Handler for Produce {
     async fn handle(cx: Context, request: ProduceRequest) -> Handled<ProduceResponse> {
         let acks = request.acks;
         let deadline = Instant::now() + Duration::from_millis(request.timeout_ms.max(0) as u64);
-        let (mut responses, waits) = append_all(&cx, request);
+        let (mut responses, waits) = match request.transactional_id.clone() {
+            None => append_all(&cx, request, None),
+            Some(id) => {
+                let _turn = cx.peer.order.turn().await;
+                let leave = ask_leave(&cx, &id, &request).await;
+                append_all(&cx, request, Some(&leave))
+            }
+        };
         match acks {
             0 => return silence(&responses),
             -1 => wait_all(&mut responses, waits, deadline).await,
@@ -53,7 +70,49 @@ struct Wait {
     last_offset: i64,
 }
 
-fn append_all(cx: &Context, request: ProduceRequest) -> (Vec<TopicProduceResponse>, Vec<Wait>) {
+/// What the coordinator said of partitions that their transaction has not written to yet: by the indices of
+/// topic and partition in the request.
+type Leave = BTreeMap<(usize, usize), Result<TxnGuard, ErrorCode>>;
+
+async fn ask_leave(cx: &Context, id: &str, request: &ProduceRequest) -> Leave {
+    let version = if cx.version >= ADDS_FROM { Version::EpochBump } else { Version::Classic };
+    let mut leave = Leave::new();
+    for (at, data) in request.topic_data.iter().enumerate() {
+        // Whatever is wrong with the topic, partition or batch is found out again, and answered, by append.
+        let Ok(topic) = find_topic(cx, &data.name, data.topic_id, IDS_FROM) else { continue };
+        for (index, data) in data.partition_data.iter().enumerate() {
+            let batch = data.records.as_ref().and_then(|records| batches(records).next());
+            let Some((header, _)) = batch.filter(|(header, _)| header.is_transactional()) else { continue };
+            let Some(partition) = topic.partition(data.index) else { continue };
+            let producer = (header.producer_id, header.producer_epoch);
+            let asked = cx.broker.txn_guard(id, producer, &partition, version).await;
+            leave.extend(asked.transpose().map(|said| ((at, index), said.map_err(|why| denied(cx, why)))));
+        }
+    }
+    leave
+}
+
+/// What a producer is told when the coordinator gives no leave: what makes a client of its age do the right
+/// thing, as in Kafka.
+fn denied(cx: &Context, code: ErrorCode) -> ErrorCode {
+    match code {
+        ErrorCode::PRODUCER_FENCED => ErrorCode::INVALID_PRODUCER_EPOCH,
+        ErrorCode::TRANSACTION_ABORTABLE if cx.version < ABORTABLE_FROM => ErrorCode::INVALID_TXN_STATE,
+        ErrorCode::CONCURRENT_TRANSACTIONS if cx.version >= ADDS_FROM => code,
+        // Try again, and do not look for another leader.
+        ErrorCode::CONCURRENT_TRANSACTIONS
+        | ErrorCode::COORDINATOR_NOT_AVAILABLE
+        | ErrorCode::NOT_COORDINATOR => ErrorCode::NOT_ENOUGH_REPLICAS,
+        code => code,
+    }
+}
+
+/// Appends what can be appended; `leave` is none for a request without a transactional id.
+fn append_all(
+    cx: &Context,
+    request: ProduceRequest,
+    leave: Option<&Leave>,
+) -> (Vec<TopicProduceResponse>, Vec<Wait>) {
     let acks_known = matches!(request.acks, -1..=1);
     let mut waits = Vec::new();
     let responses = request.topic_data.into_iter().enumerate().map(|(at, data)| {
@@ -63,8 +122,9 @@ fn append_all(cx: &Context, request: ProduceRequest) -> (Vec<TopicProduceRespons
             false => Err(ErrorCode::INVALID_REQUIRED_ACKS),
         };
         let partition_responses = partition_data.into_iter().enumerate().map(|(index, data)| {
-            let appended =
-                topic.as_ref().map_err(|code| refused(*code)).and_then(|topic| append(cx, topic, &data));
+            let said = leave.map(|leave| leave.get(&(at, index)).copied());
+            let topic = topic.as_ref().map_err(|code| refused(*code));
+            let appended = topic.and_then(|topic| append(cx, topic, &data, said));
             match appended {
                 Ok((response, partition, last_offset)) => {
                     waits.push(Wait { topic: at, index, partition, last_offset });
@@ -79,7 +139,7 @@ fn append_all(cx: &Context, request: ProduceRequest) -> (Vec<TopicProduceRespons
 }
 
 fn writable(cx: &Context, name: &str, id: braid_protocol::Uuid) -> Result<Arc<Topic>, ErrorCode> {
-    let topic = find_topic(cx, name, id, 13)?;
+    let topic = find_topic(cx, name, id, IDS_FROM)?;
     topic.metrics.produce_requests.inc();
     let internal = matches!(&*topic.name, OFFSETS_TOPIC | TRANSACTIONS_TOPIC);
     if internal && &*cx.client_id != ADMIN_CLIENT {
@@ -91,24 +151,28 @@ fn writable(cx: &Context, name: &str, id: braid_protocol::Uuid) -> Result<Arc<To
 
 type Appended = (PartitionProduceResponse, Arc<Partition>, i64);
 
+/// Appends one batch. `leave`: none without a transactional id; within, none where nothing had to be asked.
 fn append(
     cx: &Context,
     topic: &Topic,
     data: &PartitionProduceData,
+    leave: Option<Option<Result<TxnGuard, ErrorCode>>>,
 ) -> Result<Appended, PartitionProduceResponse> {
     let unknown = || refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     let partition = topic.partition(data.index).ok_or_else(unknown)?;
     let none = Bytes::new();
     let records = data.records.as_ref().unwrap_or(&none);
-    let appended = partition.check(records, cx.version >= ZSTD_FROM, cx.now_ms).and_then(|batch| {
-        partition
-            .append(&batch, cx.now_ms)
-            .map(|appended| (batch.header().records_count.max(0) as u64, appended))
-    });
-    let (count, appended) = appended.map_err(|fault| {
+    let guard = leave.flatten().transpose().map_err(refused)?;
+    let fail = |fault| {
         count_refusal(&topic.metrics, records.len(), &fault);
         refusal(&fault)
-    })?;
+    };
+    let batch = partition.check(records, cx.version >= ZSTD_FROM, cx.now_ms).map_err(fail)?;
+    if leave.is_none() && batch.header().is_transactional() {
+        return Err(refused(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED));
+    }
+    let appended = partition.append(&batch, guard, cx.now_ms).map_err(fail)?;
+    let count = batch.header().records_count.max(0) as u64;
     topic.metrics.messages_in.inc_by(count);
     topic.metrics.bytes_in.inc_by(records.len() as u64);
     let response = PartitionProduceResponse {

@@ -67,6 +67,7 @@ impl Broker {
                 Err(error) => {
                     let (topic, partition) = (&due.topic.name, due.partition.index());
                     error!(%topic, partition, %error, "a log could not be compacted");
+                    due.partition.judge(&error);
                     if error.code() == ErrorCode::CORRUPT_MESSAGE {
                         // Bad bytes do not mend themselves: once said is enough.
                         self.cleaning.uncleanable.lock().insert(due.partition.key());

@@ -8,7 +8,10 @@ use tracing::{info, warn};
 
 use super::{Broker, Refused};
 use crate::cluster::{Change, Image, TopicImage};
-use crate::config::{Alteration, BrokerConfig, Configs, TopicConfig, alter_broker, alter_topic};
+use crate::config::{Alteration, BrokerConfig, Configs, TopicConfig, alter_broker, alter_group, alter_topic};
+
+/// Groups need not exist to be set up, so there is a limit to them.
+const CONFIGURED_GROUPS_MAX: usize = 10_000;
 
 /// What somebody wants to be altered on one resource.
 #[derive(Clone, Debug)]
@@ -94,6 +97,32 @@ impl Broker {
         };
         self.config.altered(&all, &this).map_err(|error| refused(error.to_string()))?;
         Ok(configs)
+    }
+
+    /// Alters the configs of a group, which need not exist. When it returns they are on stable storage, and
+    /// the group's members go by them from their next heartbeat on.
+    pub async fn alter_group_configs(self: &Arc<Self>, group: String, alter: Alter) -> Result<(), Refused> {
+        self.change(move |image, broker| {
+            let configs = broker.altered_group(image, &group, alter)?;
+            info!(group, ?configs, "group configs altered");
+            Ok((vec![Change::GroupConfigs { group, configs }], ()))
+        })
+        .await
+        .map(drop)
+    }
+
+    /// What would be set on a group after such an alteration, or why it cannot be.
+    pub fn altered_group(&self, image: &Image, group: &str, alter: Alter) -> Result<Configs, Refused> {
+        let refused = |why: &str| Err((ErrorCode::INVALID_REQUEST, why.to_owned()));
+        if group.is_empty() {
+            return refused("Default group resources are not allowed.");
+        }
+        let now = image.group_configs(group);
+        if now.is_none() && image.configured_groups().len() >= CONFIGURED_GROUPS_MAX {
+            return refused("Too many groups have configs of their own.");
+        }
+        let (now, wanted) = alter.over(now.cloned().unwrap_or_default());
+        alter_group(&self.live(), &now, wanted).map_err(|why| (ErrorCode::INVALID_CONFIG, why))
     }
 
     /// Has what is open go by the configs that these changes brought.

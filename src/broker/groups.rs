@@ -1,21 +1,23 @@
 //! The group coordinator's start: its topic, what the topic holds, and the way back into it.
+//!
+//! Offsets that are committed within a transaction are transactional batches of the producer without sequence
+//! numbers, and the end of a transaction is a control batch, as in any other partition that it spans.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 
 use braid_protocol::ErrorCode;
-use braid_storage::{BatchBuilder, Error, Invalid, batches, records};
-use tracing::{error, info};
+use braid_storage::batch::NO_SEQUENCE;
+use braid_storage::{AppendError, BatchBuilder, Header};
+use bytes::{Buf, Bytes};
+use tracing::{debug, error, info};
 
-use super::{Broker, NewTopic, OFFSETS_TOPIC};
+use super::internal::read_back;
+use super::{Broker, OFFSETS_TOPIC};
 use crate::config::BrokerConfig;
-use crate::group::{Coordinator, GroupConfig, Groups, Record};
-use crate::machine::{Clock, Journal, Millis};
+use crate::group::{Coordinator, GroupConfig, Groups, Record, TxnMarker, TxnProducer};
+use crate::machine::{Clock, Journal, Machine, Millis};
 use crate::topic::{Fault, Partition};
-
-/// How much of a partition is read at a time when it is replayed.
-const REPLAY_BYTES: usize = 1 << 20;
 
 impl Broker {
     /// The group coordinator; the first call creates its topic or loads it.
@@ -32,19 +34,8 @@ impl Broker {
     }
 
     async fn start_groups(self: &Arc<Self>) -> Result<Coordinator, ErrorCode> {
-        if self.topic(OFFSETS_TOPIC).is_none() {
-            let configs = topic_configs(&self.config);
-            let (name, partitions) = (OFFSETS_TOPIC.to_owned(), self.config.offsets_topic_num_partitions);
-            let new = NewTopic { name, partitions, replication_factor: 1, configs };
-            match self.create_topic(new).await {
-                Ok(_) | Err((ErrorCode::TOPIC_ALREADY_EXISTS, _)) => {}
-                Err((code, why)) => {
-                    error!(%code, "cannot create {OFFSETS_TOPIC}: {why}");
-                    return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
-                }
-            }
-        }
-        let topic = self.topic(OFFSETS_TOPIC).ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
+        let count = self.config.offsets_topic_num_partitions;
+        let topic = self.internal_topic(OFFSETS_TOPIC, count, topic_configs(&self.config)).await?;
         let config = group_config(&self.config);
         let partitions = topic.partitions();
         let replaying = tokio::task::spawn_blocking(move || {
@@ -94,44 +85,59 @@ fn group_config(config: &BrokerConfig) -> GroupConfig {
 /// The groups of one partition, as its records tell them.
 fn replay(partition: &Partition, config: &GroupConfig) -> Result<Groups, Fault> {
     let mut groups = Groups::new(config.clone());
-    let mut next = partition.start_offset()?;
-    loop {
-        let read = partition.read(next, REPLAY_BYTES, true)?;
-        if read.bytes.is_empty() {
-            return Ok(groups);
+    read_back(partition, |header, record| {
+        let (key, value) = (record.key.unwrap_or_default(), record.value);
+        let (id, epoch) = (header.producer_id, header.producer_epoch);
+        let producer = header.is_transactional().then_some(TxnProducer { id, epoch, guard: None });
+        if !header.is_control() {
+            groups.load(&key, value.as_ref(), producer);
+        } else if let Some(marker) = marker(header, key, value.unwrap_or_default()) {
+            groups.replay(Record::Marker(marker));
         }
-        for (header, batch) in batches(&read.bytes) {
-            next = header.last_offset() + 1;
-            if header.is_control() {
-                continue;
-            }
-            // Checked when it was appended, and again when the log was recovered: whatever is wrong now is
-            // the disk's.
-            let records = records(&batch).map_err(|why| unreadable(partition, next, why))?;
-            for record in records {
-                let record = record.map_err(|why| unreadable(partition, next, why))?;
-                groups.load(&record.key.unwrap_or_default(), record.value.as_ref());
-            }
-        }
-    }
+    })?;
+    Ok(groups)
 }
 
-fn unreadable(partition: &Partition, next: i64, why: Invalid) -> Fault {
-    let path = format!("{}-{}", partition.topic(), partition.index()).into();
-    Fault::Storage(Error::Io { path, source: io::Error::other(format!("before offset {next}: {why}")) })
+/// What a control record says (KIP-98): key `version i16, type i16 (0 abort, 1 commit)`, value `version i16,
+/// coordinatorEpoch i32`. None for other kinds.
+fn marker(header: &Header, mut key: Bytes, mut value: Bytes) -> Option<TxnMarker> {
+    let (_version, kind) = (key.try_get_i16().ok()?, key.try_get_i16().ok()?);
+    let _version = value.try_get_i16().ok()?;
+    let coordinator_epoch = value.try_get_i32().ok()?;
+    let (producer_id, producer_epoch) = (header.producer_id, header.producer_epoch);
+    (0..=1).contains(&kind).then_some(TxnMarker {
+        producer_id,
+        producer_epoch,
+        coordinator_epoch,
+        commit: kind == 1,
+    })
 }
 
 impl Journal for Arc<Partition> {
     type Record = Record;
 
+    /// A decision is plain records, offsets of one transaction, or one marker: one batch in any case.
     fn append(&self, now: Millis, records: &[Record]) -> Result<i64, ErrorCode> {
-        let mut batch = BatchBuilder::new();
-        for record in records {
-            let (key, value) = record.write();
+        let producer = records.first().and_then(Record::producer);
+        let mut batch = match producer {
+            Some(TxnProducer { id, epoch, .. }) => {
+                BatchBuilder::new().producer(id, epoch, NO_SEQUENCE).transactional()
+            }
+            None => BatchBuilder::new(),
+        };
+        for (key, value) in records.iter().filter_map(Record::write) {
             batch.push(now, Some(&key), value.as_deref(), &[]);
         }
-        match Partition::append(self, &batch.build(), now) {
+        let appended = match records {
+            [Record::Marker(marker)] => self.append_marker(*marker, now),
+            _ => Partition::append(self, &batch.build(), producer.and_then(|p| p.guard), now),
+        };
+        match appended {
             Ok(appended) => Ok(appended.last_offset + 1),
+            Err(Fault::Append(AppendError::Producer(error))) => {
+                debug!(%error, "refused by {OFFSETS_TOPIC}-{}", self.index());
+                Err(Fault::Append(AppendError::Producer(error)).code())
+            }
             Err(fault) => {
                 error!(error = %fault, "cannot write to {OFFSETS_TOPIC}-{}", self.index());
                 Err(fault.code())

@@ -5,13 +5,16 @@ mod adopt; // the folder of another broker becomes ours
 mod configs; // settings altered while the broker runs
 mod compaction; // one value of each key
 mod groups; // the group coordinator's start, and its journal
+mod internal; // what is common to the topics of coordinators
 mod report; // what metrics and health checks ask
 mod retention; // old segments go
 mod topics; // changes of the cluster
+mod txns; // the transaction coordinator's start, and its markers
 
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use braid_storage::Disk;
 use parking_lot::{Mutex, RwLock};
@@ -20,9 +23,11 @@ use tokio::sync::{OnceCell, Semaphore};
 use crate::cluster::Solo;
 use crate::config::BrokerConfig;
 use crate::group::Coordinator;
+use crate::logging::Loggers;
 use crate::machine::Clock;
 use crate::metrics::{self, Metrics};
 use crate::topic::{LogDirs, Topic, Topics};
+use crate::txn;
 
 pub use crate::topic::OpenError;
 pub use configs::Alter;
@@ -42,12 +47,15 @@ pub struct Broker {
     pub cluster: Arc<Solo>,
     /// The topics' open partitions.
     pub topics: Topics,
+    /// The levels of its log.
+    pub loggers: Loggers,
     /// The bytes that all requests together may hold.
     pub request_memory: RequestMemory,
     dirs: LogDirs,
     disk: Arc<dyn Disk>,
     cleaning: compaction::Cleaning,
     groups: OnceCell<Coordinator>,
+    transactions: OnceCell<txn::Coordinator>,
     producer_ids: tokio::sync::Mutex<Range<i64>>,
 }
 
@@ -61,11 +69,13 @@ pub struct Peer {
     pub listener: String,
     /// Its place in the metrics.
     pub counted: Mutex<metrics::Connection>,
+    /// Whose turn it is among the transactional writes of the connection.
+    pub order: Order,
 }
 
 /// The group coordinator's topic.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
-/// The transaction coordinator's topic; reserved already.
+/// The transaction coordinator's topic.
 pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 
 /// Names of topics that belong to a broker itself and that no client ever sees.
@@ -99,11 +109,13 @@ impl Broker {
             clock,
             metrics,
             cluster,
+            loggers: Loggers::default(),
             topics: Topics::default(),
             dirs,
             disk,
             cleaning: compaction::Cleaning::default(),
             groups: OnceCell::new(),
+            transactions: OnceCell::new(),
             producer_ids: tokio::sync::Mutex::default(),
         };
         broker.open_partitions(&image, true)?;
@@ -143,6 +155,46 @@ impl Broker {
     /// more.
     pub fn close(&self) -> Result<(), braid_storage::Error> {
         self.dirs.close(&self.topics.partitions())
+    }
+}
+
+/// Keeps requests of one connection in order that have to wait before they append: those behind them must not
+/// overtake them.
+#[derive(Default)]
+pub struct Order {
+    turn: tokio::sync::Mutex<()>,
+    waiting: AtomicUsize,
+}
+
+impl Order {
+    /// Waits for all that came before; whoever comes later waits until the guard is dropped.
+    pub async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        if let Ok(turn) = self.turn.try_lock() {
+            return turn;
+        }
+        let _waits = Waits::at(&self.waiting);
+        self.turn.lock().await
+    }
+
+    /// Is there anybody who waits for their turn, and so has not done what is to be done in order?
+    pub fn is_queued(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// Counts one that waits, for as long as it lives.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl Waits<'_> {
+    fn at(count: &AtomicUsize) -> Waits<'_> {
+        count.fetch_add(1, Ordering::Relaxed);
+        Waits(count)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

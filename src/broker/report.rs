@@ -2,13 +2,22 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use braid_protocol::ErrorCode;
+use braid_storage::Log;
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 use super::Broker;
-use crate::group::Stats;
-use crate::metrics::{Counts, PartitionStat, Scrape};
+use crate::group::Coordinator;
+use crate::metrics::{Counts, GroupStat, LogStat, PartitionStat, Scrape};
 use crate::topic::Partition;
+
+/// So many partitions that are offline are named by a health check.
+const NAMED_MAX: usize = 20;
+/// How long a scrape waits for the groups.
+const GROUPS_ANSWER: Duration = Duration::from_secs(1);
 
 /// A folder of `log.dirs`.
 #[derive(Clone, Debug)]
@@ -47,38 +56,57 @@ impl Broker {
 
     /// Whether the broker works; the error is for people.
     pub fn health(&self) -> Result<(), String> {
-        let failed = self.dirs.state().into_iter().filter_map(|(path, wrong)| Some((path, wrong?)));
-        let lines: Vec<String> =
-            failed.map(|(path, why)| format!("the log folder {} failed: {why}", path.display())).collect();
+        let failed: Vec<_> =
+            self.dirs.state().into_iter().filter_map(|(path, wrong)| Some((path, wrong?))).collect();
+        let told = |partition: &Arc<Partition>| failed.iter().any(|(path, _)| **path == **partition.home());
+        let mut lines: Vec<String> = failed
+            .iter()
+            .map(|(path, why)| format!("the log folder {} failed: {why}", path.display()))
+            .collect();
+        let offline = self.topics.partitions().into_iter().filter(|p| p.is_offline() && !told(p));
+        let mut offline: Vec<_> = offline.map(|p| (p.topic().clone(), p.index())).collect();
+        offline.sort();
+        lines
+            .extend(offline.iter().take(NAMED_MAX).map(|(t, p)| format!("the partition {t}-{p} is offline")));
+        if offline.len() > NAMED_MAX {
+            lines.push(format!("and {} more partitions are offline", offline.len() - NAMED_MAX));
+        }
         if lines.is_empty() { Ok(()) } else { Err(lines.join("\n")) }
     }
 
-    /// The groups' figures; none while the coordinator does not run.
-    fn group_stats(&self) -> Stats {
+    /// What the groups say; nothing while the coordinator does not run, or if its disk keeps it busy.
+    fn ask_groups<T: Default>(&self, question: impl AsyncFnOnce(&Coordinator) -> Result<T, ErrorCode>) -> T {
         let (Some(groups), Ok(runtime)) = (self.groups.get(), Handle::try_current()) else {
-            return Stats::default();
+            return T::default();
         };
-        runtime.block_on(groups.stats()).unwrap_or_default()
+        let answer = async { timeout(GROUPS_ANSWER, question(groups)).await };
+        runtime.block_on(answer).ok().and_then(Result::ok).unwrap_or_default()
     }
 }
 
 impl Scrape for Broker {
+    fn node_id(&self) -> i32 {
+        self.config.node_id
+    }
+
+    fn address(&self) -> String {
+        let advertised = self.config.advertised_listeners.as_ref().unwrap_or(&self.config.listeners);
+        advertised.first().map(|l| format!("{}:{}", l.host, l.port)).unwrap_or_default()
+    }
+
     fn partitions(&self) -> Vec<PartitionStat> {
-        let stat = |topic: &crate::topic::Topic| -> Vec<PartitionStat> {
-            let one = |partition: &Arc<Partition>| {
-                let stat = partition.with_log(|log| PartitionStat {
-                    topic: topic.name.clone(),
-                    partition: partition.index(),
-                    size: log.size_bytes(),
-                    start: log.start_offset(),
-                    end: log.end_offset(),
-                    segments: log.segment_count(),
-                });
-                stat.ok()
-            };
-            topic.partitions().iter().filter_map(one).collect()
+        let one = |partition: &Arc<Partition>| PartitionStat {
+            topic: partition.topic().clone(),
+            partition: partition.index(),
+            log: partition.with_log(|log| log_stat(log, partition.watermark())).ok(),
         };
-        self.topics.all().iter().flat_map(|topic| stat(topic)).collect()
+        let mut topics = self.topics.all();
+        topics.sort_by(|a, b| a.name.cmp(&b.name));
+        topics.iter().flat_map(|topic| topic.partitions().iter().map(one).collect::<Vec<_>>()).collect()
+    }
+
+    fn groups(&self) -> Vec<GroupStat> {
+        self.ask_groups(Coordinator::committed)
     }
 
     fn counts(&self) -> Counts {
@@ -86,26 +114,39 @@ impl Scrape for Broker {
         let partitions = self.topics.partitions();
         let offline = partitions.iter().filter(|p| p.is_offline()).count();
         let producers = |p: &Arc<Partition>| p.with_log(|log| log.producers().len()).unwrap_or(0);
-        let groups = self.group_stats();
+        let groups = self.ask_groups(Coordinator::stats);
         Counts {
             active_controllers: 1,
             active_brokers: 1,
+            brokers: 1,
             topics: image.topic_count(),
             partitions: image.partition_count(),
             leaders: partitions.len() - offline,
             replicas: partitions.len(),
+            at_min_isr: partitions.len() - offline,
             offline_partitions: offline,
             offline_replicas: offline,
             producer_ids: partitions.iter().map(producers).sum(),
             offline_log_dirs: self.dirs.state().iter().filter(|(_, wrong)| wrong.is_some()).count(),
+            fetch_sessions: 0,
             groups: groups.groups(),
             offsets: groups.offsets,
-            groups_stable: groups.stable,
-            groups_preparing: groups.preparing_rebalance,
-            groups_completing: groups.completing_rebalance,
-            groups_empty: groups.empty,
-            ..Counts::default()
+            groups_stable: groups.stable + groups.consumer.stable,
+            groups_preparing: groups.preparing_rebalance + groups.consumer.assigning,
+            groups_completing: groups.completing_rebalance + groups.consumer.reconciling,
+            groups_empty: groups.empty + groups.consumer.empty,
         }
+    }
+}
+
+fn log_stat(log: &Log, watermark: i64) -> LogStat {
+    LogStat {
+        size: log.size_bytes(),
+        start: log.start_offset(),
+        end: log.end_offset(),
+        watermark,
+        segments: log.segment_count(),
+        quarantined: log.quarantined(),
     }
 }
 

@@ -58,6 +58,13 @@ pub enum Change {
         /// All that is set on it from now on.
         configs: BTreeMap<String, String>,
     },
+    /// Configs of a group were altered; the group need not exist.
+    GroupConfigs {
+        /// Its id.
+        group: String,
+        /// All that is set on it from now on.
+        configs: BTreeMap<String, String>,
+    },
     /// Producer ids below `next` may have been handed out.
     ProducerIds {
         /// The first id that certainly was not.
@@ -76,6 +83,7 @@ impl Change {
             Change::TopicDeleted { id } => format!("topic/{id}/deleted"),
             Change::TopicConfigs { id, .. } => format!("topic/{id}/configs"),
             Change::BrokerConfigs { broker, .. } => format!("broker/{broker}/configs"),
+            Change::GroupConfigs { group, .. } => format!("group/{group}/configs"),
             Change::ProducerIds { .. } => "producer-ids".to_owned(),
         }
     }
@@ -102,6 +110,7 @@ pub struct Image {
     topics: BTreeMap<Arc<str>, Arc<TopicImage>>,
     ids: BTreeMap<Uuid, Arc<str>>,
     brokers: BTreeMap<String, BTreeMap<String, String>>,
+    groups: BTreeMap<String, BTreeMap<String, String>>,
     partitions: usize,
     next_producer_id: i64,
 }
@@ -133,6 +142,12 @@ impl Image {
             }
             Change::BrokerConfigs { broker, configs } => {
                 self.brokers.insert(broker.clone(), configs.clone());
+            }
+            Change::GroupConfigs { group, configs } if configs.is_empty() => {
+                self.groups.remove(group);
+            }
+            Change::GroupConfigs { group, configs } => {
+                self.groups.insert(group.clone(), configs.clone());
             }
             Change::ProducerIds { next } => self.next_producer_id = self.next_producer_id.max(*next),
         }
@@ -172,6 +187,16 @@ impl Image {
     /// What was altered on a broker while it ran; the empty name stands for all brokers.
     pub fn broker_configs(&self, broker: &str) -> BTreeMap<String, String> {
         self.brokers.get(broker).cloned().unwrap_or_default()
+    }
+
+    /// What is set on a group, if anything is.
+    pub fn group_configs(&self, group: &str) -> Option<&BTreeMap<String, String>> {
+        self.groups.get(group)
+    }
+
+    /// The groups that something is set on.
+    pub fn configured_groups(&self) -> impl ExactSizeIterator<Item = &String> {
+        self.groups.keys()
     }
 
     /// The first producer id that was certainly never handed out.
@@ -240,6 +265,17 @@ mod tests {
             image.apply(&Change::BrokerConfigs { broker: String::new(), configs: configs(value) });
         }
         assert_eq!((image.broker_configs(""), image.broker_configs("1").len()), (configs("2"), 0));
+    }
+
+    #[test]
+    fn a_group_without_configs_is_forgotten() {
+        let set = |configs| Change::GroupConfigs { group: "g".into(), configs };
+        let configs = BTreeMap::from([("consumer.session.timeout.ms".to_owned(), "50000".to_owned())]);
+        let mut image = image(&[set(configs.clone())]);
+        assert_eq!(image.group_configs("g"), Some(&configs));
+        assert_eq!(image.configured_groups().collect::<Vec<_>>(), ["g"]);
+        image.apply(&set(BTreeMap::new()));
+        assert_eq!((image.group_configs("g"), image.configured_groups().len()), (None, 0));
     }
 
     #[test]

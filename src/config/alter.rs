@@ -75,13 +75,13 @@ fn no_setting(name: &str) -> String {
     }
 }
 
-fn wrong(name: &str, value: &str, wanted: &str) -> String {
+pub(super) fn wrong(name: &str, value: &str, wanted: &str) -> String {
     format!("invalid value {value} for configuration {name}: must be {wanted}")
 }
 
 /// Applies the alterations one after the other. `find` gives the setting of a name, and the value that it has
 /// as long as it is not set here: lists are appended to that.
-fn altered(
+pub(super) fn altered(
     now: &Configs,
     wanted: Vec<(String, Alteration)>,
     find: impl Fn(&str) -> Option<(&'static Setting, String)>,

@@ -156,15 +156,15 @@ group_max_size: i32, Fixed("1000"), AtLeast(1),
 group_consumer_session_timeout_ms: i32, Fixed("45000"), AtLeast(1),
     "A KIP-848 member silent for this long is out.";
 group_consumer_min_session_timeout_ms: i32, Fixed("45000"), AtLeast(1),
-    "The shortest such timeout a group may set. Accepted; no effect in this version.";
+    "The shortest such timeout a group may set.";
 group_consumer_max_session_timeout_ms: i32, Fixed("60000"), AtLeast(1),
-    "The longest such timeout a group may set. Accepted; no effect in this version.";
+    "The longest such timeout a group may set.";
 group_consumer_heartbeat_interval_ms: i32, Fixed("5000"), AtLeast(1),
     "How often KIP-848 members are told to beat.";
 group_consumer_min_heartbeat_interval_ms: i32, Fixed("5000"), AtLeast(1),
-    "The shortest such interval a group may set. Accepted; no effect in this version.";
+    "The shortest such interval a group may set.";
 group_consumer_max_heartbeat_interval_ms: i32, Fixed("15000"), AtLeast(1),
-    "The longest such interval a group may set. Accepted; no effect in this version.";
+    "The longest such interval a group may set.";
 group_consumer_max_size: i32, Fixed("1000"), AtLeast(1),
     "The most members of a KIP-848 group. Kafka has no limit by default.";
 offsets_topic_num_partitions: i32, Fixed("50"), AtLeast(1),
@@ -184,16 +184,17 @@ offsets_commit_timeout_ms: i32, Fixed("5000"), AtLeast(1),
 producer_id_expiration_ms: i32, Live("86400000"), AtLeast(1),
     "How long a producer that went silent is remembered.";
 transaction_max_timeout_ms: i32, Fixed("900000"), AtLeast(1),
-    "The longest transaction timeout a producer may ask for. Accepted; no effect in this version.";
+    "The longest transaction timeout a producer may ask for.";
 transactional_id_expiration_ms: i32, Fixed("604800000"), AtLeast(1),
-    "How long an unused transactional id is remembered. Accepted; no effect in this version.";
+    "How long an unused transactional id is remembered.";
 transaction_state_log_num_partitions: i32, Fixed("50"), AtLeast(1),
-    "Partitions of __transaction_state. Accepted; no effect in this version.";
+    "Partitions of __transaction_state, when it is first made.";
 transaction_abort_timed_out_transaction_cleanup_interval_ms: i32, Fixed("10000"), AtLeast(1),
-    "How often transactions past their timeout are looked for. Accepted; no effect in this version.";
+    "How often transactions past their timeout are looked for. Accepted, and not needed: each is \
+     aborted when its time comes.";
 transaction_partition_verification_enable: bool, Live("true"), Any,
     "Whether a transactional write is refused if its partition was not added to the transaction (KIP-890). \
-     Accepted; no effect in this version.";
+     Accepted; it always is.";
 
 // The program.
 braid_log_format: LogFormat, Fixed("text"), Any,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::broker::{BROKER, BrokerConfig};
+use super::group::GROUP;
 use super::setting::Setting;
 use super::source::broker_setting;
 use super::topic::TOPIC;
@@ -22,6 +23,8 @@ pub enum ConfigSource {
     StaticBroker = 4,
     /// Nobody gave it.
     Default = 5,
+    /// The group's own override.
+    Group = 8,
 }
 
 /// One setting as DescribeConfigs answers it.
@@ -77,7 +80,19 @@ pub fn describe_topic(
     names: Option<&[String]>,
 ) -> Vec<ConfigEntry> {
     let wanted = |s: &&Setting| names.is_none_or(|names| names.iter().any(|name| name == s.name));
-    TOPIC.iter().filter(wanted).map(|setting| config.topic_entry(setting, overrides)).collect()
+    let entry = |setting| config.entry_over(setting, overrides, ConfigSource::Topic);
+    TOPIC.iter().filter(wanted).map(entry).collect()
+}
+
+/// The same of a group.
+pub fn describe_group(
+    config: &BrokerConfig,
+    overrides: &BTreeMap<String, String>,
+    names: Option<&[String]>,
+) -> Vec<ConfigEntry> {
+    let wanted = |s: &&Setting| names.is_none_or(|names| names.iter().any(|name| name == s.name));
+    let entry = |setting| config.entry_over(setting, overrides, ConfigSource::Group);
+    GROUP.iter().filter(wanted).map(entry).collect()
 }
 
 impl BrokerConfig {
@@ -93,7 +108,13 @@ impl BrokerConfig {
         fill(setting, value, source, synonyms)
     }
 
-    fn topic_entry(&self, setting: &'static Setting, overrides: &BTreeMap<String, String>) -> ConfigEntry {
+    /// A setting that follows the broker's until it is overridden.
+    fn entry_over(
+        &self,
+        setting: &'static Setting,
+        overrides: &BTreeMap<String, String>,
+        own: ConfigSource,
+    ) -> ConfigEntry {
         let mut synonyms: Vec<_> = setting.follows().iter().flat_map(|name| self.layers(name)).collect();
         let inherited = synonyms.first().map_or(ConfigSource::Default, |(_, _, source)| *source);
         if setting.follows().is_empty() {
@@ -102,8 +123,8 @@ impl BrokerConfig {
         }
         let (value, source) = match overrides.get(setting.name) {
             Some(text) => {
-                synonyms.insert(0, (setting.name.to_owned(), Some(text.clone()), ConfigSource::Topic));
-                (text.clone(), ConfigSource::Topic)
+                synonyms.insert(0, (setting.name.to_owned(), Some(text.clone()), own));
+                (text.clone(), own)
             }
             None => (self.topic_default(setting), inherited),
         };

@@ -1,5 +1,6 @@
 //! Every setting once: name, type, default, range, words. Parsing, checks, `--settings`, DescribeConfigs and
-//! the typed structs are all read from the two tables [`BROKER`] and [`TOPIC`].
+//! the typed structs are all read from the tables [`BROKER`], [`TOPIC`] and
+//! [`GROUP`].
 //!
 //! Not done: settings of TLS, SASL, quotas and authorizers; the types `Class` and `Password` have no settings
 //! yet.
@@ -7,6 +8,7 @@
 mod alter; // AlterConfigs
 mod broker; // the broker's table
 mod describe; // DescribeConfigs
+mod group; // the group's table
 mod listener; // NAME://host:port
 mod memory; // how much memory there is, for limits that are a part of it
 mod others; // keys of other processes, said to be ignored
@@ -17,7 +19,10 @@ mod value; // texts to Rust types
 
 pub use alter::{Alteration, Configs, alter_broker, alter_topic};
 pub use broker::{BROKER, BrokerConfig};
-pub use describe::{ConfigEntry, ConfigSource, describe_all_brokers, describe_broker, describe_topic};
+pub use describe::{
+    ConfigEntry, ConfigSource, describe_all_brokers, describe_broker, describe_group, describe_topic,
+};
+pub use group::{GROUP, GroupSettings, alter_group};
 pub use listener::{Listener, ProtocolMap, SecurityProtocol};
 pub use setting::{Scope, Setting};
 pub use source::{ConfigError, Given, Loaded, Origin, broker_setting, load};
@@ -26,7 +31,7 @@ pub use value::{
     CleanupPolicy, CompressionType, ConfigType, Durability, LogFormat, TimestampType, Valid, Value,
 };
 
-/// The settings of both tables as text, for `braid --settings`.
+/// The settings of all tables as text, for `braid --settings`.
 pub fn settings_text() -> String {
     let mut out = String::from("Settings of the broker\n\n");
     for setting in BROKER {
@@ -34,6 +39,10 @@ pub fn settings_text() -> String {
     }
     out.push_str("Settings of a topic (kafka-configs, or when it is created)\n\n");
     for setting in TOPIC {
+        out.push_str(&row(setting));
+    }
+    out.push_str("Settings of a group (kafka-configs --entity-type groups)\n\n");
+    for setting in GROUP {
         out.push_str(&row(setting));
     }
     out

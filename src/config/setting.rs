@@ -12,7 +12,7 @@ pub enum Scope {
     Fixed(&'static str),
     /// A broker setting with this default that can be altered while the broker runs.
     Live(&'static str),
-    /// A topic setting that follows the first of these broker settings that has a value.
+    /// A setting of a topic or a group that follows the first of these broker settings that has a value.
     Like(&'static [&'static str]),
     /// A topic setting with this default of its own.
     Own(&'static str),

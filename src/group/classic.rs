@@ -12,8 +12,8 @@ use braid_protocol::data::Data;
 use braid_protocol::data::consumer::ConsumerProtocolSubscription;
 use bytes::Bytes;
 
+use super::committed::Offsets;
 use super::consumer::Consumers;
-use super::offsets::Offsets;
 use super::{GroupConfig, Groups, Reply};
 use crate::machine::{Effects, Millis, Ticket};
 

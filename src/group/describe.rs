@@ -5,7 +5,8 @@ use braid_protocol::api::describe_groups::{DescribedGroup, DescribedGroupMember}
 use braid_protocol::api::list_groups::{ListGroupsRequest, ListedGroup};
 
 use super::classic::{Group, Member, State};
-use super::consumer::Phase;
+use super::consumer::{Consumers, Phase};
+use crate::metrics::GroupStat;
 
 /// From this version an unknown group is an error, and no longer a dead group (KIP-1043).
 const GROUP_ID_NOT_FOUND: i16 = 6;
@@ -56,7 +57,7 @@ impl Stats {
     }
 
     pub(super) fn count(&mut self, group: &Group) {
-        self.offsets += group.offsets.len();
+        self.offsets += group.offsets.committed();
         if let Some(consumers) = group.consumers() {
             let state = match consumers.phase() {
                 Phase::Empty => &mut self.consumer.empty,
@@ -115,6 +116,15 @@ impl Group {
             members: self.members.iter().map(member).collect(),
             ..Default::default()
         }
+    }
+
+    /// Its members, counted, and what it has committed.
+    pub(super) fn figures(&self, group_id: &str) -> GroupStat {
+        let members = self.consumers().map_or(self.members.len(), Consumers::member_count);
+        let committed = self.offsets.iter().filter_map(|(topic, partition, kept)| {
+            Some((topic.to_owned(), partition, kept.committed.as_ref()?.offset))
+        });
+        GroupStat { group: group_id.to_owned(), members, offsets: committed.collect() }
     }
 
     /// One line of the list, if the filters let it through. An empty filter lets all through.

@@ -13,27 +13,16 @@ use braid_protocol::api::offset_commit::OffsetCommitResponse;
 use braid_protocol::api::offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse};
 use braid_protocol::api::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchResponseGroup};
 use braid_protocol::api::sync_group::{SyncGroupRequest, SyncGroupResponse};
-use tokio::sync::{mpsc, oneshot};
 
-use super::{Beat, Commit, ConsumerDescribed, Groups, Input, Join, Record, Reply, Stats};
+use super::{Beat, Commit, ConsumerDescribed, Groups, Input, Join, Record, Reply, Stats, TxnMarker};
 use crate::cluster::Image;
-use crate::machine::{Ask, Clock, Journal, drive};
-
-/// Questions that may wait for one driver; above it, askers wait.
-const INBOX_MAX: usize = 1_024;
-
-/// The partition of `__consumer_offsets` that a group lives in: Java's hash of the id, without its sign.
-/// Tools that read that topic count on it.
-pub fn partition_of(group_id: &str, partitions: usize) -> usize {
-    let hash = group_id.encode_utf16().fold(0u32, |h, unit| h.wrapping_mul(31).wrapping_add(u32::from(unit)));
-    (hash & 0x7fff_ffff) as usize % partitions.max(1)
-}
+use crate::machine::{Clock, Drivers, Journal, partition_of};
+use crate::metrics::GroupStat;
 
 /// All group coordinators of this broker. Cheap to clone; the drivers end when the last clone is gone.
 #[derive(Clone, Debug)]
 pub struct Coordinator {
-    /// None for a partition that could not be loaded: its groups are not available, those of the others are.
-    drivers: Arc<[Option<mpsc::Sender<Ask<Groups>>>]>,
+    drivers: Drivers<Groups>,
 }
 
 /// Takes the reply that belongs to the question.
@@ -54,34 +43,17 @@ impl Coordinator {
         clock: Clock,
         partitions: Vec<Option<(Groups, J)>>,
     ) -> Coordinator {
-        let start = |(machine, journal)| {
-            let (sender, inbox) = mpsc::channel(INBOX_MAX);
-            tokio::spawn(drive(machine, journal, clock, inbox));
-            sender
-        };
-        Coordinator { drivers: partitions.into_iter().map(|partition| partition.map(start)).collect() }
+        Coordinator { drivers: Drivers::start(clock, partitions) }
     }
 
-    /// Asks about one group. The errors are for the whole request, and all can be tried again:
-    /// NOT_COORDINATOR, COORDINATOR_NOT_AVAILABLE; only UNKNOWN_SERVER_ERROR (a record too large for the log)
-    /// cannot.
+    /// The partition of `__consumer_offsets` that a group lives in.
+    pub fn partition_of(&self, group_id: &str) -> i32 {
+        i32::try_from(partition_of(group_id, self.drivers.partitions())).unwrap_or(i32::MAX)
+    }
+
+    /// Asks about one group. The errors are for the whole request, see [`Drivers::ask`].
     pub async fn ask(&self, group_id: &str, input: Input) -> Result<Reply, ErrorCode> {
-        let driver = self.drivers.get(partition_of(group_id, self.drivers.len()));
-        let answer =
-            send(driver.and_then(Option::as_ref).ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?, input).await?;
-        receive(answer).await
-    }
-
-    /// Asks every partition that is available, all at the same time.
-    async fn ask_all(&self, input: Input) -> Result<Vec<Reply>, ErrorCode> {
-        let (mut waiting, mut replies) = (Vec::new(), Vec::new());
-        for driver in self.drivers.iter().flatten() {
-            waiting.push(send(driver, input.clone()).await?);
-        }
-        for answer in waiting {
-            replies.push(receive(answer).await?);
-        }
-        Ok(replies)
+        self.drivers.ask(partition_of(group_id, self.drivers.partitions()), input).await
     }
 
     /// JoinGroup.
@@ -124,19 +96,31 @@ impl Coordinator {
         reply!(self.ask(&id, Input::Leave(request)), Leave)
     }
 
-    /// OffsetCommit, with the names of topics.
+    /// OffsetCommit or TxnOffsetCommit, with the names of topics. Within a transaction the whole may also
+    /// fail with INVALID_PRODUCER_EPOCH and INVALID_TXN_STATE.
     pub async fn commit(&self, commit: Commit) -> Result<OffsetCommitResponse, ErrorCode> {
         let id = commit.request.group_id.clone();
         reply!(self.ask(&id, Input::Commit(commit)), Commit)
+    }
+
+    /// Writes a transaction's end into one partition of `__consumer_offsets`: what was committed within it
+    /// counts from now on, or never will. Returns when that is durable; may be asked again. The errors are
+    /// those of [`Coordinator::ask`], and for good INVALID_PRODUCER_EPOCH and
+    /// TRANSACTION_COORDINATOR_FENCED.
+    pub async fn end_transaction(&self, partition_index: i32, marker: TxnMarker) -> Result<(), ErrorCode> {
+        let partition =
+            usize::try_from(partition_index).map_err(|_| ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        reply!(self.drivers.ask(partition, Input::EndTxn(marker)), Done).map(|_: ErrorCode| ())
     }
 
     /// OffsetFetch of one group, with the names of topics.
     pub async fn fetch(
         &self,
         request: OffsetFetchRequestGroup,
+        require_stable: bool,
     ) -> Result<OffsetFetchResponseGroup, ErrorCode> {
         let id = request.group_id.clone();
-        reply!(self.ask(&id, Input::Fetch(request)), Fetch)
+        reply!(self.ask(&id, Input::Fetch { request, require_stable }), Fetch)
     }
 
     /// DescribeGroups of one group; the version is the request's.
@@ -162,7 +146,7 @@ impl Coordinator {
 
     /// ListGroups: those of all partitions that the filters let through, sorted.
     pub async fn list(&self, request: ListGroupsRequest) -> Result<Vec<ListedGroup>, ErrorCode> {
-        let replies = self.ask_all(Input::List(request)).await?.into_iter();
+        let replies = self.drivers.ask_all(Input::List(request)).await?.into_iter();
         let lists = replies.filter_map(|r| if let Reply::List(groups) = r { Some(groups) } else { None });
         let mut groups: Vec<ListedGroup> = lists.flatten().collect();
         groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
@@ -171,55 +155,24 @@ impl Coordinator {
 
     /// Forgets what any group has committed for a topic that was deleted.
     pub async fn forget_topic(&self, topic: &str) -> Result<(), ErrorCode> {
-        self.ask_all(Input::ForgetTopic { topic: topic.to_owned() }).await.map(|_| ())
+        self.drivers.ask_all(Input::ForgetTopic { topic: topic.to_owned() }).await.map(|_| ())
     }
 
     /// Figures for metrics, of all partitions together.
     pub async fn stats(&self) -> Result<Stats, ErrorCode> {
         let mut sum = Stats::default();
-        for reply in self.ask_all(Input::Stats).await? {
+        for reply in self.drivers.ask_all(Input::Stats).await? {
             if let Reply::Stats(stats) = reply {
                 sum += stats;
             }
         }
         Ok(sum)
     }
-}
 
-/// An answer on its way.
-type Coming = oneshot::Receiver<Result<Reply, ErrorCode>>;
-
-async fn send(driver: &mpsc::Sender<Ask<Groups>>, input: Input) -> Result<Coming, ErrorCode> {
-    let (answer, coming) = oneshot::channel();
-    driver.send(Ask { input, answer }).await.map_err(|_| ErrorCode::NOT_COORDINATOR)?;
-    Ok(coming)
-}
-
-async fn receive(coming: Coming) -> Result<Reply, ErrorCode> {
-    coming.await.map_err(|_| ErrorCode::NOT_COORDINATOR)?.map_err(as_coordinator_error)
-}
-
-/// What a client of a group is told when its log fails; the same as in Kafka.
-fn as_coordinator_error(code: ErrorCode) -> ErrorCode {
-    match code {
-        ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::KAFKA_STORAGE_ERROR => ErrorCode::NOT_COORDINATOR,
-        ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE => ErrorCode::UNKNOWN_SERVER_ERROR,
-        _ => ErrorCode::COORDINATOR_NOT_AVAILABLE,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn groups_live_where_kafka_puts_them() {
-        assert_eq!(partition_of("", 50), 0);
-        assert_eq!(partition_of("a", 50), 97 % 50);
-        assert_eq!(partition_of("ab", 50), (97 * 31 + 98) % 50);
-        // "polygenelubricants".hashCode() is Integer.MIN_VALUE: only the sign bit
-        assert_eq!(partition_of("polygenelubricants", 50), 0);
-        // outside the basic plane a character counts as its two surrogates
-        assert_eq!(partition_of("\u{1F600}", 1 << 20), (0xd83d * 31 + 0xde00) % (1 << 20));
+    /// How many members every group has, and what it has committed.
+    pub async fn committed(&self) -> Result<Vec<GroupStat>, ErrorCode> {
+        let replies = self.drivers.ask_all(Input::Committed).await?.into_iter();
+        let all = replies.filter_map(|r| if let Reply::Committed(groups) = r { Some(groups) } else { None });
+        Ok(all.flatten().collect())
     }
 }

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use super::classic::{Group, Turn};
 use super::consumer::{self, Consumers};
 use super::{
-    Beat, GroupConfig, Input, Join, Record, Reply, Stats, TEXT_MAX, describe, join, leave, offset_delete,
-    offsets, sync,
+    Beat, GroupConfig, Input, Join, Record, Reply, Stats, TEXT_MAX, TxnProducer, describe, join, leave,
+    offset_delete, offsets, sync,
 };
 use crate::machine::{Effects, Machine, Millis, Ticket};
 
@@ -26,6 +26,8 @@ const COMMIT_NAMES_MISSING_GROUP: i16 = 9;
 pub struct Groups {
     config: GroupConfig,
     groups: BTreeMap<String, Group>,
+    /// By producer: the groups that its open transaction has committed offsets of.
+    open: BTreeMap<i64, BTreeSet<String>>,
     /// Who wants to be woken when.
     due: BTreeSet<(Millis, String)>,
     /// When offsets are looked through for old ones; not yet set after a start.
@@ -39,17 +41,21 @@ impl Groups {
         Groups {
             config,
             groups: BTreeMap::new(),
+            open: BTreeMap::new(),
             due: BTreeSet::new(),
             next_expiry: None,
             skipped_records: 0,
         }
     }
 
-    /// Takes over a record of the log at start-up. What cannot be read, or is of another kind, is counted and
-    /// passed over: the groups of others must not suffer.
-    pub fn load(&mut self, key: &Bytes, value: Option<&Bytes>) {
+    /// Takes over a record of the log at start-up, and within whose transaction it is. What cannot be read,
+    /// or is of another kind, is counted and passed over: the groups of others must not suffer.
+    pub fn load(&mut self, key: &Bytes, value: Option<&Bytes>, producer: Option<TxnProducer>) {
         match Record::read(key, value) {
-            Ok(Some(record)) => self.replay(record),
+            Ok(Some(record)) => self.replay(match producer {
+                Some(producer) => record.within(producer),
+                None => record,
+            }),
             Ok(None) => self.skipped_records += 1,
             Err(error) => {
                 tracing::warn!(%error, "skipped a record of a group that cannot be read");
@@ -198,7 +204,9 @@ impl Groups {
             return response.into();
         }
         let refused = match request.generation_id_or_member_epoch {
-            0.. if version >= COMMIT_NAMES_MISSING_GROUP => Some(ErrorCode::GROUP_ID_NOT_FOUND),
+            0.. if version >= COMMIT_NAMES_MISSING_GROUP && commit.txn.is_none() => {
+                Some(ErrorCode::GROUP_ID_NOT_FOUND)
+            }
             0.. => Some(ErrorCode::ILLEGAL_GENERATION),
             _ => (self.groups.len() >= self.config.groups_max).then_some(ErrorCode::GROUP_MAX_SIZE_REACHED),
         };
@@ -208,6 +216,12 @@ impl Groups {
         // the group begins to exist when its first offset is replayed
         let turn = &mut Turn { now, config: &self.config, group_id: id, out };
         Group::default().commit(turn, commit).into()
+    }
+
+    /// A group that is not there has committed nothing.
+    fn fetch(&self, request: super::OffsetFetchRequestGroup, require_stable: bool) -> Reply {
+        let group = self.groups.get(&request.group_id);
+        group.unwrap_or(&Group::default()).fetch(request, require_stable).into()
     }
 
     fn leave(&mut self, now: Millis, request: super::LeaveGroupRequest, out: &mut Effects<Self>) -> Reply {
@@ -232,7 +246,7 @@ impl Groups {
             if !group.has_nobody() {
                 return ErrorCode::NON_EMPTY_GROUP;
             }
-            group.forget(turn, group.committed(|_, _| true));
+            group.forget(turn, group.known(|_, _, _| true));
             ErrorCode::NONE
         });
         deleted.unwrap_or(ErrorCode::GROUP_ID_NOT_FOUND)
@@ -240,7 +254,7 @@ impl Groups {
 
     fn forget_topic(&mut self, now: Millis, topic: &str, out: &mut Effects<Self>) {
         for (id, group) in &self.groups {
-            let offsets = group.committed(|t, _| t == topic);
+            let offsets = group.known(|t, _, _| t == topic);
             if !offsets.is_empty() {
                 group.forget(&mut Turn { now, config: &self.config, group_id: id, out }, offsets);
             }
@@ -253,9 +267,10 @@ impl Machine for Groups {
     type Reply = Reply;
     type Record = Record;
 
-    /// Commits are most of the traffic, and none depends on another.
+    /// Commits are most of the traffic, and none depends on another. Those within a transaction are a batch
+    /// of their own.
     fn batches(input: &Input) -> bool {
-        matches!(input, Input::Commit(_))
+        matches!(input, Input::Commit(commit) if commit.txn.is_none())
     }
 
     fn handle(&mut self, now: Millis, ticket: Ticket, input: Input, out: &mut Effects<Self>) {
@@ -292,10 +307,12 @@ impl Machine for Groups {
             }
             Input::Leave(request) => self.leave(now, request, out),
             Input::Commit(commit) => self.commit(now, &commit, out),
-            Input::Fetch(request) => match self.groups.get(&request.group_id) {
-                Some(group) => group.fetch(request).into(),
-                None => offsets::fetch_nothing(request).into(),
-            },
+            Input::EndTxn(marker) => {
+                // also when nothing waits: the partition must know that the transaction is over
+                out.records.push(Record::Marker(marker));
+                Reply::Done(ErrorCode::NONE)
+            }
+            Input::Fetch { request, require_stable } => self.fetch(request, require_stable),
             Input::Describe { group_id, version } => match self.groups.get(&group_id) {
                 Some(group) if group.consumers().is_none() => group.describe(group_id).into(),
                 group => describe::nobody(group_id, version, group.is_some()).into(),
@@ -321,6 +338,7 @@ impl Machine for Groups {
                 Reply::Done(ErrorCode::NONE)
             }
             Input::Stats => Reply::Stats(self.stats()),
+            Input::Committed => Reply::Committed(self.groups.iter().map(|(id, g)| g.figures(id)).collect()),
         };
         out.replies.push((ticket, reply));
     }
@@ -359,6 +377,21 @@ impl Machine for Groups {
             Record::Offset { group, topic, partition, value } => {
                 self.groups.entry(group.clone()).or_default().offsets.replay(topic, partition, value);
                 group
+            }
+            Record::TxnOffset { producer, group, topic, partition, value } => {
+                self.open.entry(producer.id).or_default().insert(group.clone());
+                let offsets = &mut self.groups.entry(group.clone()).or_default().offsets;
+                offsets.replay_pending(producer.id, topic, partition, value);
+                group
+            }
+            Record::Marker(marker) => {
+                for id in self.open.remove(&marker.producer_id).unwrap_or_default() {
+                    if let Some(group) = self.groups.get_mut(&id) {
+                        group.offsets.replay_end(marker.producer_id, marker.commit);
+                    }
+                    self.touched(&id);
+                }
+                return;
             }
             Record::Group { group, value } => {
                 let entry = self.groups.entry(group.clone()).or_default();

@@ -3,12 +3,12 @@
 //! Every group lives in one partition of `__consumer_offsets`, chosen by a hash of its id. Each partition has
 //! one [`Groups`] machine and one task that drives it (see [`crate::machine`]); [`Coordinator`] finds the
 //! right one. The files: `groups` is the machine; `classic` one group, `consumer` one of the new kind
-//! (KIP-848); `join`, `sync`, `leave`, `offsets` and `describe` what can be asked of it; `durable` and
+//! (KIP-848); `join`, `sync`, `leave`, `offsets` and `describe` what can be asked of it; `committed` its
+//! offsets, also within transactions; `durable` and
 //! `record` what the log keeps of it.
-//!
-//! Not done: transactional offsets.
 
 mod classic;
+mod committed;
 mod consumer;
 mod describe;
 mod durable;
@@ -38,15 +38,18 @@ use braid_protocol::api::offset_delete::{OffsetDeleteRequest, OffsetDeleteRespon
 use braid_protocol::api::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchResponseGroup};
 use braid_protocol::api::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
+pub use braid_storage::TxnGuard;
 pub use consumer::Beat;
 pub use describe::{ConsumerStats, Stats};
-pub use face::{Coordinator, partition_of};
+pub use face::Coordinator;
 pub use groups::Groups;
 pub use join::Join;
 pub use record::Record;
 
 use crate::cluster::Image;
 use crate::machine::Millis;
+use crate::metrics::GroupStat;
+pub use crate::topic::Marker as TxnMarker;
 
 /// Text in records has 16 bits for its length.
 const TEXT_MAX: usize = i16::MAX as usize;
@@ -101,13 +104,36 @@ impl Default for GroupConfig {
     }
 }
 
-/// An OffsetCommit request. Topics have names here: whoever asks by id translates.
+/// Who commits offsets within a transaction.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TxnProducer {
+    /// Its id.
+    pub id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+    /// The leave to begin the transaction in the group's partition, unless it has begun there.
+    pub guard: Option<TxnGuard>,
+}
+
+/// An OffsetCommit or TxnOffsetCommit request. Topics have names here: whoever asks by id translates.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Commit {
     /// The request.
     pub request: OffsetCommitRequest,
-    /// Its version: what a group that is not there is answered differs.
+    /// Its version, if it is an OffsetCommit: what a group that is not there is answered differs.
     pub version: i16,
+    /// Who commits within a transaction, if it is a TxnOffsetCommit.
+    pub txn: Option<TxnProducer>,
+}
+
+impl Commit {
+    /// Whether it says nothing of who in the group commits.
+    fn names_nobody(&self) -> bool {
+        let request = &self.request;
+        request.generation_id_or_member_epoch < 0
+            && request.member_id.is_empty()
+            && request.group_instance_id.is_none()
+    }
 }
 
 /// What can be asked.
@@ -123,10 +149,17 @@ pub enum Input {
     ConsumerHeartbeat(Beat),
     /// LeaveGroup. Whoever serves versions below 3 puts their one member into the list.
     Leave(LeaveGroupRequest),
-    /// OffsetCommit.
+    /// OffsetCommit, or TxnOffsetCommit.
     Commit(Commit),
+    /// The end of a transaction in which offsets may have been committed.
+    EndTxn(TxnMarker),
     /// OffsetFetch, for one group.
-    Fetch(OffsetFetchRequestGroup),
+    Fetch {
+        /// What is asked of the group.
+        request: OffsetFetchRequestGroup,
+        /// UNSTABLE_OFFSET_COMMIT for what a transaction may yet change.
+        require_stable: bool,
+    },
     /// DescribeGroups, for one group.
     Describe {
         /// The group.
@@ -157,6 +190,8 @@ pub enum Input {
     },
     /// Figures for metrics.
     Stats,
+    /// What every group has committed, for metrics.
+    Committed,
 }
 
 macro_rules! replies {
@@ -167,10 +202,12 @@ macro_rules! replies {
             $($(#[$doc])* $Name($Response),)*
             /// To [`Input::List`].
             List(Vec<ListedGroup>),
-            /// To [`Input::Delete`] and [`Input::ForgetTopic`].
+            /// To [`Input::Delete`], [`Input::ForgetTopic`] and [`Input::EndTxn`].
             Done(ErrorCode),
             /// To [`Input::Stats`].
             Stats(Stats),
+            /// To [`Input::Committed`].
+            Committed(Vec<GroupStat>),
         }
         $(impl From<$Response> for Reply {
             fn from(response: $Response) -> Reply {

@@ -29,7 +29,7 @@ impl Group {
         let asked: BTreeSet<(&str, i32)> = asked
             .flat_map(|topic| topic.partitions.iter().map(|p| (topic.name.as_str(), p.partition_index)))
             .collect();
-        let gone = self.committed(|topic, partition| asked.contains(&(topic, partition)));
+        let gone = self.known(|topic, partition, _| asked.contains(&(topic, partition)));
         // The group itself stays until its time is over, as in Kafka.
         let group = || turn.group_id.to_owned();
         let forgotten = |(topic, partition)| Record::Offset { group: group(), topic, partition, value: None };

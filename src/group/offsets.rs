@@ -1,8 +1,9 @@
 //! Committed offsets: who may commit, what is remembered, and for how long. Pure.
 //!
-//! Not done: offsets committed in transactions (TxnOffsetCommit), so nothing is ever unstable.
+//! A commit within a transaction (TxnOffsetCommit) is a commit like any other, but for who may, and for when
+//! it counts: see [`super::committed`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use braid_protocol::ErrorCode;
 use braid_protocol::api::offset_commit::{
@@ -16,45 +17,9 @@ use braid_protocol::api::offset_fetch::{
 use braid_protocol::data::offsets::OffsetCommitValue;
 
 use super::classic::{Group, State, Turn};
+use super::committed::Kept;
 use super::{Commit, Record};
 use crate::machine::Millis;
-
-/// What one group has committed: topic, partition, value.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Offsets(BTreeMap<String, BTreeMap<i32, OffsetCommitValue>>);
-
-impl Offsets {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.values().map(BTreeMap::len).sum()
-    }
-
-    fn get(&self, topic: &str, partition: i32) -> Option<&OffsetCommitValue> {
-        self.0.get(topic)?.get(&partition)
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (&str, i32, &OffsetCommitValue)> {
-        self.0.iter().flat_map(|(t, partitions)| partitions.iter().map(move |(p, v)| (t.as_str(), *p, v)))
-    }
-
-    pub(super) fn replay(&mut self, topic: String, partition: i32, value: Option<OffsetCommitValue>) {
-        match value {
-            Some(value) => {
-                self.0.entry(topic).or_default().insert(partition, value);
-            }
-            None => {
-                let Some(partitions) = self.0.get_mut(&topic) else { return };
-                partitions.remove(&partition);
-                if partitions.is_empty() {
-                    self.0.remove(&topic);
-                }
-            }
-        }
-    }
-}
 
 /// One answer for every partition of a commit.
 pub(super) fn answer_commit(
@@ -75,25 +40,36 @@ pub(super) fn answer_commit(
     OffsetCommitResponse { topics: topics.collect(), ..Default::default() }
 }
 
-/// What a group that is not there has committed: nothing.
-pub(super) fn fetch_nothing(request: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
-    Group::default().fetch(request)
-}
-
 impl Group {
     /// Remembers offsets, if the sender may; a partition with too much metadata is refused alone.
     pub(super) fn commit(&mut self, turn: &mut Turn<'_>, commit: &Commit) -> OffsetCommitResponse {
-        let (request, version) = (&commit.request, commit.version);
+        let request = &commit.request;
         let checked = match self.consumers() {
-            Some(consumers) => consumers.check_commit(request, version),
-            None => self.check_commit(request),
+            Some(consumers) => consumers.check_commit(commit),
+            None => self.check_commit(commit),
         };
+        // TxnOffsetCommit knows no member epochs: what is stale spoils the whole
+        let spoils = |code| commit.txn.is_some() && code == ErrorCode::STALE_MEMBER_EPOCH;
         if let Err(code) = checked {
+            let code = if spoils(code) { ErrorCode::ILLEGAL_GENERATION } else { code };
             return answer_commit(request, |_, _| code);
         }
-        if let Some(member) = self.members.get_mut(&request.member_id) {
-            member.alive(turn.now); // a commit is as good as a heartbeat
+        if let Some(member) = self.members.get_mut(&request.member_id).filter(|_| commit.txn.is_none()) {
+            member.alive(turn.now); // a commit is as good as a heartbeat; one of a producer is not
         }
+        let had = turn.out.records.len();
+        let response = self.commit_each(turn, commit);
+        let mut codes = response.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code);
+        if codes.any(spoils) {
+            turn.out.records.truncate(had);
+            return answer_commit(request, |_, _| ErrorCode::ILLEGAL_GENERATION);
+        }
+        response
+    }
+
+    /// Decides about each partition of a commit by a sender who may.
+    fn commit_each(&self, turn: &mut Turn<'_>, commit: &Commit) -> OffsetCommitResponse {
+        let request = &commit.request;
         let expire_timestamp = match request.retention_time_ms {
             ..0 => -1,
             retention => turn.now.saturating_add(retention),
@@ -115,47 +91,56 @@ impl Group {
                 expire_timestamp,
                 ..Default::default()
             };
-            turn.out.records.push(Record::Offset {
-                group: turn.group_id.to_owned(),
-                topic: topic.to_owned(),
-                partition: p.partition_index,
-                value: Some(value),
+            let (group, topic) = (turn.group_id.to_owned(), topic.to_owned());
+            let partition = p.partition_index;
+            turn.out.records.push(match commit.txn {
+                Some(producer) => Record::TxnOffset { producer, group, topic, partition, value },
+                None => Record::Offset { group, topic, partition, value: Some(value) },
             });
             ErrorCode::NONE
         })
     }
 
     /// Consumers that share no group may commit while the group is empty; members in their generation, once
-    /// the leader has seen who is in it.
-    fn check_commit(&self, request: &OffsetCommitRequest) -> Result<(), ErrorCode> {
-        let OffsetCommitRequest { generation_id_or_member_epoch: generation, member_id, .. } = request;
-        let instance = request.group_instance_id.as_deref();
+    /// the leader has seen who is in it. A producer need not name a member, and old ones cannot.
+    fn check_commit(&self, commit: &Commit) -> Result<(), ErrorCode> {
+        let OffsetCommitRequest { generation_id_or_member_epoch: generation, member_id, .. } =
+            &commit.request;
         if *generation < 0 && self.state == State::Empty {
             return Ok(());
         }
-        if *generation < 0 && member_id.is_empty() && instance.is_none() {
-            return Err(ErrorCode::UNKNOWN_MEMBER_ID);
+        if commit.names_nobody() {
+            return commit.txn.map(|_| ()).ok_or(ErrorCode::UNKNOWN_MEMBER_ID);
         }
-        self.check_generation(member_id, instance, *generation)?;
+        self.check_generation(member_id, commit.request.group_instance_id.as_deref(), *generation)?;
         match self.state {
-            State::CompletingRebalance => Err(ErrorCode::REBALANCE_IN_PROGRESS),
+            State::CompletingRebalance if commit.txn.is_none() => Err(ErrorCode::REBALANCE_IN_PROGRESS),
             _ => Ok(()),
         }
     }
 
-    /// Says what was committed: for the partitions asked, or for all. What was never committed is at -1.
-    pub(super) fn fetch(&self, request: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+    /// Says what was committed: for the partitions asked, or for all. What was never committed is at -1. Who
+    /// wants stable offsets is not told what an open transaction may yet change (KIP-447).
+    pub(super) fn fetch(
+        &self,
+        request: OffsetFetchRequestGroup,
+        require_stable: bool,
+    ) -> OffsetFetchResponseGroup {
         let checked = self.consumers().map_or(Ok(()), |c| c.check_fetch(&request));
         if let Err(error_code) = checked {
             let group_id = request.group_id;
             return OffsetFetchResponseGroup { group_id, topics: Vec::new(), error_code };
         }
-        let at = |partition_index: i32, value: Option<&OffsetCommitValue>| OffsetFetchResponsePartitions {
-            partition_index,
-            committed_offset: value.map_or(-1, |v| v.offset),
-            committed_leader_epoch: value.map_or(-1, |v| v.leader_epoch),
-            metadata: Some(value.map(|v| v.metadata.clone()).unwrap_or_default()),
-            error_code: ErrorCode::NONE,
+        let at = |partition_index: i32, kept: Option<&Kept>| {
+            let unstable = require_stable && kept.is_some_and(Kept::is_pending);
+            let value = kept.and_then(|kept| kept.committed.as_ref()).filter(|_| !unstable);
+            OffsetFetchResponsePartitions {
+                partition_index,
+                committed_offset: value.map_or(-1, |v| v.offset),
+                committed_leader_epoch: value.map_or(-1, |v| v.leader_epoch),
+                metadata: Some(value.map(|v| v.metadata.clone()).unwrap_or_default()),
+                error_code: if unstable { ErrorCode::UNSTABLE_OFFSET_COMMIT } else { ErrorCode::NONE },
+            }
         };
         let topics = match request.topics {
             Some(asked) => {
@@ -171,18 +156,23 @@ impl Group {
                 topics.collect()
             }
             None => {
-                let topics = self.offsets.0.iter().map(|(name, partitions)| OffsetFetchResponseTopics {
+                let topics = self.offsets.topics().map(|(name, partitions)| OffsetFetchResponseTopics {
                     name: name.clone(),
-                    partitions: partitions.iter().map(|(p, v)| at(*p, Some(v))).collect(),
+                    partitions: partitions
+                        .iter()
+                        .filter(|(_, kept)| kept.committed.is_some())
+                        .map(|(p, kept)| at(*p, Some(kept)))
+                        .collect(),
                     ..Default::default()
                 });
-                topics.collect()
+                topics.filter(|t| !t.partitions.is_empty()).collect()
             }
         };
         OffsetFetchResponseGroup { group_id: request.group_id, topics, error_code: ErrorCode::NONE }
     }
 
-    /// Forgets what was kept long enough, and the group itself when nothing of it is left.
+    /// Forgets what was kept long enough, and the group itself when nothing of it is left. While a
+    /// transaction may change an offset it stays, and the group with it.
     pub(super) fn expire(&self, turn: &mut Turn<'_>) {
         let subscribed = self.subscribed_topics();
         let is_over = |topic: &str, value: &OffsetCommitValue| match value.expire_timestamp {
@@ -191,9 +181,9 @@ impl Group {
                 .is_some_and(|t| t.saturating_add(turn.config.offsets_retention_ms) <= turn.now),
             at => at <= turn.now,
         };
-        let over = self.offsets.iter().filter(|(topic, _, value)| is_over(topic, value));
-        let over: Vec<(String, i32)> =
-            over.map(|(topic, partition, _)| (topic.to_owned(), partition)).collect();
+        let over = self.known(|topic, _, kept| {
+            !kept.is_pending() && kept.committed.as_ref().is_some_and(|value| is_over(topic, value))
+        });
         self.forget(turn, over);
     }
 
@@ -243,9 +233,9 @@ impl Group {
         }
     }
 
-    /// All that was committed for partitions that `which` names.
-    pub(super) fn committed(&self, which: impl Fn(&str, i32) -> bool) -> Vec<(String, i32)> {
-        let chosen = self.offsets.iter().filter(|(topic, partition, _)| which(topic, *partition));
+    /// All partitions with offsets, also such as wait for the end of a transaction, that `which` names.
+    pub(super) fn known(&self, which: impl Fn(&str, i32, &Kept) -> bool) -> Vec<(String, i32)> {
+        let chosen = self.offsets.iter().filter(|(topic, partition, kept)| which(topic, *partition, kept));
         chosen.map(|(topic, partition, _)| (topic.to_owned(), partition)).collect()
     }
 }

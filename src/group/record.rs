@@ -9,6 +9,7 @@ use braid_protocol::data::offsets::{
 use bytes::Bytes;
 
 use super::consumer::Change;
+use super::{TxnMarker, TxnProducer};
 
 const OFFSET_KEY: i16 = 1;
 const GROUP_KEY: i16 = 2;
@@ -31,6 +32,21 @@ pub enum Record {
         /// What was committed.
         value: Option<OffsetCommitValue>,
     },
+    /// How far a group has read a partition, if the producer's transaction commits.
+    TxnOffset {
+        /// Whose transaction.
+        producer: TxnProducer,
+        /// The group's id.
+        group: String,
+        /// The topic's name.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+        /// What was committed.
+        value: OffsetCommitValue,
+    },
+    /// The transaction of a producer has ended.
+    Marker(TxnMarker),
     /// A classic group that became stable or empty; `None` forgets it.
     Group {
         /// Its id.
@@ -48,23 +64,40 @@ pub enum Record {
 }
 
 impl Record {
-    /// Key and value for the log; no value is a tombstone.
-    pub fn write(&self) -> (Bytes, Option<Bytes>) {
-        match self {
+    /// Key and value for the log; no value is a tombstone. `None` for a marker, which is a control batch.
+    pub fn write(&self) -> Option<(Bytes, Option<Bytes>)> {
+        Some(match self {
             Record::Offset { group, topic, partition, value } => {
-                let key =
-                    OffsetCommitKey { group: group.clone(), topic: topic.clone(), partition: *partition };
-                let version = |v: &OffsetCommitValue| match v.expire_timestamp {
-                    -1 => VALUE,
-                    _ => VALUE_THAT_EXPIRES,
-                };
-                (key.write(OFFSET_KEY), value.as_ref().map(|v| v.write(version(v))))
+                write_offset(group, topic, *partition, value.as_ref())
             }
+            Record::TxnOffset { group, topic, partition, value, .. } => {
+                write_offset(group, topic, *partition, Some(value))
+            }
+            Record::Marker(_) => return None,
             Record::Group { group, value } => {
                 let key = GroupMetadataKey { group: group.clone() };
                 (key.write(GROUP_KEY), value.as_ref().map(|v| v.write(VALUE)))
             }
             Record::Consumer { group, change } => change.write(group),
+        })
+    }
+
+    /// The producer within whose transaction it is.
+    pub fn producer(&self) -> Option<TxnProducer> {
+        match self {
+            Record::TxnOffset { producer, .. } => Some(*producer),
+            _ => None,
+        }
+    }
+
+    /// The record as it is meant in a batch of this producer's transaction. Only offsets that are committed
+    /// wait for its end; a tombstone counts at once, as in Kafka.
+    pub(super) fn within(self, producer: TxnProducer) -> Record {
+        match self {
+            Record::Offset { group, topic, partition, value: Some(value) } => {
+                Record::TxnOffset { producer, group, topic, partition, value }
+            }
+            other => other,
         }
     }
 
@@ -89,6 +122,20 @@ impl Record {
     }
 }
 
+fn write_offset(
+    group: &str,
+    topic: &str,
+    partition: i32,
+    value: Option<&OffsetCommitValue>,
+) -> (Bytes, Option<Bytes>) {
+    let key = OffsetCommitKey { group: group.to_owned(), topic: topic.to_owned(), partition };
+    let version = |v: &OffsetCommitValue| match v.expire_timestamp {
+        -1 => VALUE,
+        _ => VALUE_THAT_EXPIRES,
+    };
+    (key.write(OFFSET_KEY), value.map(|v| v.write(version(v))))
+}
+
 #[cfg(test)]
 mod tests {
     use braid_protocol::data::offsets::MemberMetadata;
@@ -96,7 +143,7 @@ mod tests {
     use super::*;
 
     fn there_and_back(record: &Record) -> Record {
-        let (key, value) = record.write();
+        let (key, value) = record.write().unwrap();
         Record::read(&key, value.as_ref()).unwrap().unwrap()
     }
 
@@ -147,7 +194,7 @@ mod tests {
             commit_timestamp: 8,
             ..Default::default()
         };
-        let (key, value) = offset(Some(value)).write();
+        let (key, value) = offset(Some(value)).write().unwrap();
         assert_eq!(key.as_ref(), [0, 1, 0, 1, b'g', 0, 1, b't', 0, 0, 0, 7]);
         let expected = [0, 3, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 2, 0, 1, b'm', 0, 0, 0, 0, 0, 0, 0, 8];
         assert_eq!(value.unwrap().as_ref(), expected);
@@ -158,7 +205,7 @@ mod tests {
         assert_eq!(Record::read(&Bytes::from_static(&[0, 4, 0, 1, b'g']), None), Ok(None));
         assert_eq!(Record::read(&Bytes::from_static(&[0, 17, 9]), Some(&Bytes::new())), Ok(None));
         assert!(Record::read(&Bytes::from_static(&[0]), None).is_err());
-        let (key, value) = group(Vec::new()).write();
+        let (key, value) = group(Vec::new()).write().unwrap();
         let value = value.unwrap();
         for end in 0..value.len() {
             assert!(Record::read(&key, Some(&value.slice(..end))).is_err(), "cut at {end}");

@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
-use prometheus::{Error, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Error, IntCounter, IntCounterVec, Registry};
+
+use super::WINDOW;
+use super::page::{Kind, Labels, Page};
+use super::recent::Recent;
 
 /// Clients say who they are, so what they say is bounded: this many kinds of software at a time, the rest is
 /// "other".
@@ -16,7 +19,6 @@ const SOFTWARE_MAX: usize = 200;
 /// The counters of one listener.
 #[derive(Clone)]
 pub struct ConnectionMetrics {
-    count: IntGauge,
     created: IntCounter,
     closed: IntCounter,
     refused: IntCounterVec,
@@ -27,7 +29,6 @@ pub struct ConnectionMetrics {
 impl ConnectionMetrics {
     /// Counts a connection for as long as the value returned lives.
     pub fn opened(&self) -> Connection {
-        self.count.inc();
         self.created.inc();
         Connection { metrics: self.clone(), software: None }
     }
@@ -41,7 +42,7 @@ impl ConnectionMetrics {
 /// A connection that is open and counted; dropping it counts it closed.
 pub struct Connection {
     metrics: ConnectionMetrics,
-    software: Option<Kind>,
+    software: Option<Client>,
 }
 
 impl Connection {
@@ -56,7 +57,6 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.metrics.count.dec();
         self.metrics.closed.inc();
         if let Some(kind) = self.software.take() {
             self.metrics.software.leave(&kind);
@@ -66,65 +66,107 @@ impl Drop for Connection {
 
 /// The families of all listeners.
 pub(super) struct Connections {
-    count: IntGaugeVec,
     created: IntCounterVec,
     closed: IntCounterVec,
     refused: IntCounterVec,
     software: Software,
+    listeners: Mutex<Vec<Listener>>,
+}
+
+/// What is worked out of a listener at each scrape.
+struct Listener {
+    metrics: ConnectionMetrics,
+    labels: Labels,
+    created: Recent<f64>,
+    closed: Recent<f64>,
 }
 
 impl Connections {
     pub(super) fn new(registry: &Registry) -> Result<Self, Error> {
-        let name = |name| format!("kafka_server_socket_server_metrics_{name}");
-        // Kafka labels with the network thread too, and dashboards sum it away; here it is always 0.
-        let labels = &["listener", "networkProcessor"];
-        let count = IntGaugeVec::new(Opts::new(name("connection_count"), "Connections open."), labels)?;
-        registry.register(Box::new(count.clone()))?;
-        let counter = |n, help, labels| super::counter(&name(n), help, labels, registry);
-        let software = Software::new(&name("connections_software"))?;
-        registry.register(Box::new(software.clone()))?;
+        let counter = |n, help, labels: &[&str]| super::counter(&name(n), help, labels, registry);
         Ok(Self {
-            count,
-            created: counter("connection_creation_total", "Connections accepted.", labels)?,
-            closed: counter("connection_close_total", "Connections closed.", labels)?,
+            created: counter("connection_creation_total", "Connections accepted.", &LABELS)?,
+            closed: counter("connection_close_total", "Connections closed.", &LABELS)?,
             refused: counter("connection_refused_total", "Connections turned away.", &["listener", "limit"])?,
-            software,
+            software: Software::default(),
+            listeners: Mutex::default(),
         })
     }
 
     pub(super) fn get(&self, listener: &str) -> ConnectionMetrics {
-        let labels = [listener, "0"];
-        ConnectionMetrics {
-            count: self.count.with_label_values(&labels),
-            created: self.created.with_label_values(&labels),
-            closed: self.closed.with_label_values(&labels),
+        let values = [listener, "0"];
+        let metrics = ConnectionMetrics {
+            created: self.created.with_label_values(&values),
+            closed: self.closed.with_label_values(&values),
             refused: self.refused.clone(),
             listener: listener.into(),
             software: self.software.clone(),
+        };
+        let mut listeners = self.listeners.lock();
+        if listeners.iter().all(|known| &*known.metrics.listener != listener) {
+            let labels = LABELS.into_iter().zip(values);
+            let labels = labels.fold(Labels::none(), |all, (name, value)| all.and(name, value));
+            let [created, closed] =
+                [&metrics.created, &metrics.closed].map(|c| Recent::new(WINDOW, c.get() as f64));
+            listeners.push(Listener { metrics: metrics.clone(), labels, created, closed });
+        }
+        metrics
+    }
+
+    /// Writes what is worked out at each scrape.
+    pub(super) fn write(&self, page: &mut Page) {
+        let mut listeners = self.listeners.lock();
+        // The name ends like a part of a histogram, so it must not have the type of a gauge.
+        let mut open = page.family(&name("connection_count"), Kind::Untyped, "Connections open.");
+        for Listener { metrics, labels, .. } in listeners.iter() {
+            // Closed first: a connection that comes and goes meanwhile must not make it negative.
+            let closed = metrics.closed.get();
+            open.add(labels, metrics.created.get().saturating_sub(closed));
+        }
+        let now = Instant::now();
+        let help = "Connections accepted a second, lately.";
+        let mut rates = page.family(&name("connection_creation_rate"), Kind::Gauge, help);
+        for Listener { metrics, labels, created, .. } in listeners.iter_mut() {
+            rates.add(labels, created.rate(now, metrics.created.get() as f64));
+        }
+        let help = "Connections closed a second, lately.";
+        let mut rates = page.family(&name("connection_close_rate"), Kind::Gauge, help);
+        for Listener { metrics, labels, closed, .. } in listeners.iter_mut() {
+            rates.add(labels, closed.rate(now, metrics.closed.get() as f64));
+        }
+        let help = "Connections open, by what clients say they are.";
+        let mut family = page.family(&name("connections_software"), Kind::Gauge, help);
+        for ([listener, software, version], count) in self.software.open.lock().iter() {
+            let labels = [
+                ("listener", &**listener),
+                ("clientsoftwarename", software),
+                ("clientsoftwareversion", version),
+            ];
+            family.add(&Labels::of(&labels), count);
         }
     }
 }
 
+/// Kafka labels with the network thread too, and dashboards sum it away; here it is always 0.
+const LABELS: [&str; 2] = ["listener", "networkprocessor"];
+
+fn name(rest: &str) -> String {
+    format!("kafka_server_socket_server_metrics_{rest}")
+}
+
 /// What a client is: the listener it came by, its software and its version.
-type Kind = [Arc<str>; 3];
+type Client = [Arc<str>; 3];
 
 /// Open connections by client software. A kind is listed only while one of its connections is open.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Software {
-    desc: Desc,
-    open: Arc<Mutex<HashMap<Kind, i64>>>,
+    open: Arc<Mutex<HashMap<Client, i64>>>,
 }
 
 impl Software {
-    fn new(name: &str) -> Result<Self, Error> {
-        let labels = ["listener", "clientSoftwareName", "clientSoftwareVersion"].map(str::to_owned).to_vec();
-        let help = "Connections open, by what clients say they are.".to_owned();
-        Ok(Self { desc: Desc::new(name.to_owned(), help, labels, HashMap::new())?, open: Arc::default() })
-    }
-
-    fn join(&self, listener: &Arc<str>, name: &str, version: &str) -> Kind {
+    fn join(&self, listener: &Arc<str>, name: &str, version: &str) -> Client {
         let mut open = self.open.lock();
-        let mut kind: Kind = [listener.clone(), bounded(name).into(), bounded(version).into()];
+        let mut kind: Client = [listener.clone(), bounded(name).into(), bounded(version).into()];
         if open.len() >= SOFTWARE_MAX && !open.contains_key(&kind) {
             kind = [listener.clone(), "other".into(), "".into()];
         }
@@ -132,7 +174,7 @@ impl Software {
         kind
     }
 
-    fn leave(&self, kind: &Kind) {
+    fn leave(&self, kind: &Client) {
         if let Entry::Occupied(mut count) = self.open.lock().entry(kind.clone()) {
             *count.get_mut() -= 1;
             if *count.get() <= 0 {
@@ -146,20 +188,4 @@ impl Software {
 fn bounded(text: &str) -> &str {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
     if !text.is_empty() && text.len() <= 64 && text.chars().all(allowed) { text } else { "unknown" }
-}
-
-impl Collector for Software {
-    fn desc(&self) -> Vec<&Desc> {
-        vec![&self.desc]
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let mut family = super::scrape::Family::gauge(&self.desc);
-        for ([listener, name, version], count) in self.open.lock().iter() {
-            let labels =
-                [("listener", &**listener), ("clientSoftwareName", name), ("clientSoftwareVersion", version)];
-            family.add(&labels, *count as f64);
-        }
-        vec![family.done()]
-    }
 }

@@ -1,47 +1,64 @@
 //! What the broker counts, under the names that Kafka's dashboards ask for (jmx_exporter's and Strimzi's
-//! rules), as Prometheus text.
+//! rules, and kafka_exporter's for lag), as Prometheus text.
 //!
 //! Hot paths hold handles that were looked up once: [`TopicMetrics`] per topic, [`RequestMetrics`] per API
 //! and version. A count is then one atomic addition. What is a state rather than an event is asked for at
-//! each scrape, through [`Scrape`].
+//! each scrape, through [`Scrape`], and written straight into the page.
 //!
-//! Not done: quantile summaries (`totaltimems{quantile}`): latencies are histograms in seconds; the names of
-//! kafka_exporter; rates per second, which Prometheus computes itself.
+//! Names of labels are in lower case, as jmx_exporter's `lowercaseOutputLabelNames` makes them: Prometheus's
+//! own linter takes no others.
+//! Not done: the same counts without a topic, which Prometheus sums itself; the names of Confluent's rules.
 
 mod connection; // connections of each listener
+mod disk; // how long syncs take
+mod groups; // how far groups have come
+mod page; // the text of what is put together at each scrape
 mod process; // memory, processor time and files of this process
+mod recent; // what has changed lately
 mod request; // requests, errors and latencies of each API
-mod scrape; // states asked for at each scrape: partitions, groups
+mod scrape; // states asked for at each scrape: partitions, counts
+mod threads; // how idle the threads are
+mod timing; // quantiles
 mod topic; // records and bytes of each topic
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
+use braid_storage::Disk;
 use prometheus::{Error, IntCounterVec, Opts, Registry, TextEncoder};
 
+use page::{Kind, Labels, Page};
+
 pub use connection::{Connection, ConnectionMetrics};
-pub use request::RequestMetrics;
-pub use scrape::{Counts, PartitionStat, Scrape};
+pub use groups::GroupStat;
+pub use request::{Inside, Level, Phases, RequestMetrics};
+pub use scrape::{Counts, LogStat, PartitionStat, Scrape};
 pub use topic::TopicMetrics;
 
-/// Everything that is counted, registered with one registry.
+/// Rates a second look back this long at least, and twice as long at most.
+const WINDOW: Duration = Duration::from_secs(30);
+
+/// Everything that is counted.
 pub struct Metrics {
     registry: Registry,
     topics: topic::Topics,
     requests: request::Requests,
     connections: connection::Connections,
+    syncs: Arc<timing::Timing>,
+    threads: threads::Threads,
+    scrape: OnceLock<Weak<dyn Scrape>>,
 }
 
 impl Metrics {
-    /// Registers all families. Fails if the registry already has one of their names.
+    /// Registers the families of counters. Fails if the registry already has one of their names.
     pub fn new(registry: Registry) -> Result<Self, Error> {
-        let build =
-            counter("braid_build_info", "Always 1; its label is the version.", &["version"], &registry)?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).inc();
-        registry.register(Box::new(process::Process::new()?))?;
         Ok(Self {
             topics: topic::Topics::new(&registry)?,
             requests: request::Requests::new(&registry)?,
             connections: connection::Connections::new(&registry)?,
+            syncs: Arc::new(timing::Timing::new()),
+            threads: threads::Threads::new(),
+            scrape: OnceLock::new(),
             registry,
         })
     }
@@ -63,19 +80,51 @@ impl Metrics {
         self.requests.get(api, version)
     }
 
+    /// Requests that wait for memory.
+    pub fn queued(&self) -> &Level {
+        &self.requests.queued
+    }
+
+    /// Answers that wait for their socket.
+    pub fn leaving(&self) -> &Level {
+        &self.requests.leaving
+    }
+
     /// The counters of a listener: look them up once and keep them.
     pub fn listener(&self, name: &str) -> ConnectionMetrics {
         self.connections.get(name)
     }
 
-    /// Asks this for its state at each scrape, for as long as it lives. Fails if called twice.
-    pub fn observe(&self, scrape: Weak<dyn Scrape>) -> Result<(), Error> {
-        self.registry.register(Box::new(scrape::Collected::new(scrape)?))
+    /// The same disk, with its syncs timed.
+    pub fn timed(&self, disk: Arc<dyn Disk>) -> Arc<dyn Disk> {
+        Arc::new(disk::TimedDisk { disk, syncs: self.syncs.clone() })
     }
 
-    /// All families in Prometheus's text format. The error is a family that cannot be printed, a bug here.
+    /// Asks this for its state at each scrape, for as long as it lives. Fails if called twice.
+    pub fn observe(&self, scrape: Weak<dyn Scrape>) -> Result<(), Error> {
+        self.scrape.set(scrape).map_err(|_| Error::AlreadyReg)
+    }
+
+    /// All families in Prometheus's text format. May block. The error is a family that cannot be printed, a
+    /// bug here.
     pub fn render(&self) -> Result<String, Error> {
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+        let counters = TextEncoder::new().encode_to_string(&self.registry.gather())?;
+        let mut page = Page::default();
+        page.family("braid_build_info", Kind::Gauge, "Always 1; its label is the version.")
+            .add(&Labels::of(&[("version", env!("CARGO_PKG_VERSION"))]), 1);
+        process::write(&mut page);
+        self.threads.write(&mut page);
+        self.connections.write(&mut page);
+        self.requests.write(&mut page);
+        let flushes = "kafka_log_logflushstats_logflushrateandtimems";
+        self.syncs.write(
+            &mut page.family(flushes, Kind::Summary, "Milliseconds to sync a file of a log."),
+            &Labels::none(),
+        );
+        if let Some(scrape) = self.scrape.get().and_then(Weak::upgrade) {
+            scrape::write(&*scrape, &mut page);
+        }
+        Ok(page.behind(counters))
     }
 
     /// The `Content-Type` of [`Metrics::render`].

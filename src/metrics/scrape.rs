@@ -1,11 +1,9 @@
-//! States asked for at each scrape: partitions, groups, the controller's counts.
+//! States asked for at each scrape: partitions, the controller's counts, and what is so by construction.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use prometheus::Error;
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use super::groups::GroupStat;
+use super::page::{Family, Kind, Labels, Page};
 
 /// One partition, as it is now.
 #[derive(Clone, Debug)]
@@ -14,14 +12,25 @@ pub struct PartitionStat {
     pub topic: Arc<str>,
     /// Its number.
     pub partition: i32,
+    /// What is known of its log; none while the partition is offline.
+    pub log: Option<LogStat>,
+}
+
+/// A log, as it is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogStat {
     /// Bytes of its segments.
     pub size: u64,
     /// The first offset it has.
     pub start: i64,
     /// The offset its next record gets.
     pub end: i64,
+    /// The offset after the last record that consumers may see.
+    pub watermark: i64,
     /// How many segments it has.
     pub segments: usize,
+    /// Stretches of bad bytes that were found in it.
+    pub quarantined: u64,
 }
 
 /// Declares the counts: field, name of the family, what it is.
@@ -31,10 +40,10 @@ macro_rules! counts {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Counts { $(#[doc = $help] pub $field: usize,)* }
 
-        const COUNTS: &[(&str, &str)] = &[$(($name, $help)),*];
-
         impl Counts {
-            fn values(&self) -> Vec<usize> { vec![$(self.$field),*] }
+            fn write(&self, page: &mut Page) {
+                $(page.one($name, Kind::Gauge, $help, self.$field);)*
+            }
         }
     };
 }
@@ -43,19 +52,16 @@ counts! {
     active_controllers = "kafka_controller_kafkacontroller_activecontrollercount",
         "Whether this broker decides on the metadata: 1 or 0.";
     active_brokers = "kafka_controller_kafkacontroller_activebrokercount", "Brokers that work.";
-    fenced_brokers = "kafka_controller_kafkacontroller_fencedbrokercount",
-        "Brokers that are known and do not work.";
     topics = "kafka_controller_kafkacontroller_globaltopiccount", "Topics of the cluster.";
     partitions = "kafka_controller_kafkacontroller_globalpartitioncount", "Partitions of the cluster.";
     offline_partitions = "kafka_controller_kafkacontroller_offlinepartitionscount",
         "Partitions without a leader.";
     leaders = "kafka_server_replicamanager_leadercount", "Partitions this broker leads.";
     replicas = "kafka_server_replicamanager_partitioncount", "Partitions this broker has a copy of.";
-    offline_replicas = "kafka_server_replicamanager_offlinereplicacount", "Copies on folders that failed.";
-    under_replicated = "kafka_server_replicamanager_underreplicatedpartitions",
-        "Partitions with a copy behind.";
-    under_min_isr = "kafka_server_replicamanager_underminisrpartitioncount",
-        "Partitions with fewer copies in sync than min.insync.replicas.";
+    offline_replicas = "kafka_server_replicamanager_offlinereplicacount",
+        "Copies that cannot be used: their folder failed, or their log could not be opened.";
+    at_min_isr = "kafka_server_replicamanager_atminisrpartitioncount",
+        "Partitions with just as many copies in sync as min.insync.replicas asks of one broker.";
     producer_ids = "kafka_server_replicamanager_produceridcount",
         "Producers remembered, over all partitions.";
     offline_log_dirs = "kafka_log_logmanager_offlinelogdirectorycount", "Folders of log.dirs that failed.";
@@ -69,127 +75,160 @@ counts! {
     groups_completing = "kafka_coordinator_group_groupmetadatamanager_numgroupscompletingrebalance",
         "Groups that wait for their leader's assignment.";
     groups_empty = "kafka_coordinator_group_groupmetadatamanager_numgroupsempty", "Groups without members.";
-    groups_dead = "kafka_coordinator_group_groupmetadatamanager_numgroupsdead",
-        "Groups about to be forgotten.";
+    brokers = "kafka_brokers", "Brokers of the cluster.";
 }
+
+/// What is so by construction in a cluster of one broker: name, kind, value, what it is.
+const CONSTANTS: &[(&str, Kind, i32, &str)] = &[
+    ("kafka_server_kafkaserver_brokerstate", Kind::Gauge, 3, "Always 3, running: otherwise nobody answers."),
+    (
+        "kafka_server_replicamanager_underreplicatedpartitions",
+        Kind::Gauge,
+        0,
+        "Partitions with a copy behind.",
+    ),
+    (
+        "kafka_server_replicamanager_underminisrpartitioncount",
+        Kind::Gauge,
+        0,
+        "Partitions with fewer copies in sync than min.insync.replicas.",
+    ),
+    ("kafka_server_replicamanager_isrshrinks_total", Kind::Counter, 0, "Copies that fell behind."),
+    ("kafka_server_replicamanager_isrexpands_total", Kind::Counter, 0, "Copies that caught up."),
+    ("kafka_controller_kafkacontroller_fencedbrokercount", Kind::Gauge, 0, "Brokers known that do not work."),
+    (
+        "kafka_controller_kafkacontroller_preferredreplicaimbalancecount",
+        Kind::Gauge,
+        0,
+        "Partitions led by another than the first of their replicas.",
+    ),
+    (
+        "kafka_controller_controllerstats_uncleanleaderelections_total",
+        Kind::Counter,
+        0,
+        "Leaders elected that may lack records.",
+    ),
+    (
+        "kafka_server_brokertopicmetrics_replicationbytesin_total",
+        Kind::Counter,
+        0,
+        "Bytes copied from others.",
+    ),
+    (
+        "kafka_server_brokertopicmetrics_replicationbytesout_total",
+        Kind::Counter,
+        0,
+        "Bytes copied by others.",
+    ),
+    (
+        "kafka_server_brokertopicmetrics_producemessageconversions_total",
+        Kind::Counter,
+        0,
+        "Records converted from old formats; they are refused.",
+    ),
+    (
+        "kafka_server_brokertopicmetrics_fetchmessageconversions_total",
+        Kind::Counter,
+        0,
+        "Records converted to old formats; nobody can ask for them.",
+    ),
+    (
+        "kafka_coordinator_group_groupmetadatamanager_numgroupsdead",
+        Kind::Gauge,
+        0,
+        "Groups about to be forgotten; that takes no time here.",
+    ),
+];
 
 /// Whoever knows the state. Called at each scrape, on a thread where blocking is allowed.
 pub trait Scrape: Send + Sync {
+    /// The number of this broker.
+    fn node_id(&self) -> i32;
+    /// The address that clients are told, if it is always the same.
+    fn address(&self) -> String;
     /// Every partition this broker has.
     fn partitions(&self) -> Vec<PartitionStat>;
+    /// Every group, and what it has committed.
+    fn groups(&self) -> Vec<GroupStat>;
     /// Everything else.
     fn counts(&self) -> Counts;
 }
 
-const SIZE: (&str, &str) = ("kafka_log_log_size", "Bytes of a partition's segments.");
-const START: (&str, &str) = ("kafka_log_log_logstartoffset", "The first offset of a partition.");
-const END: (&str, &str) = ("kafka_log_log_logendoffset", "The offset a partition's next record gets.");
-const SEGMENTS: (&str, &str) = ("kafka_log_log_numlogsegments", "Segments of a partition.");
-
-/// The collector that asks a [`Scrape`], as long as it lives.
-pub(super) struct Collected {
-    scrape: Weak<dyn Scrape>,
-    partitions: [Desc; 4],
-    counts: Vec<Desc>,
+/// Writes all that a broker says of itself.
+pub(super) fn write(scrape: &dyn Scrape, page: &mut Page) {
+    let partitions = scrape.partitions();
+    scrape.counts().write(page);
+    for (name, kind, value, help) in CONSTANTS {
+        page.one(name, *kind, help, value);
+    }
+    let maxlag = "kafka_server_replicafetchermanager_maxlag";
+    let none = Labels::of(&[("clientid", "Replica")]);
+    page.family(maxlag, Kind::Gauge, "How far copies are behind.").add(&none, 0);
+    let id = scrape.node_id();
+    let broker = Labels::of(&[("address", &scrape.address()), ("id", &id.to_string())]);
+    page.family("kafka_broker_info", Kind::Gauge, "Always 1; the labels tell a broker.").add(&broker, 1);
+    Partitions { all: &partitions, labels: partitions.iter().map(labels).collect() }.write(id, page);
+    topics(&partitions, page);
+    super::groups::write(&scrape.groups(), &partitions, page);
 }
 
-impl Collected {
-    pub(super) fn new(scrape: Weak<dyn Scrape>) -> Result<Self, Error> {
-        let of = |(name, help)| describe(name, help, &["topic", "partition"]);
-        Ok(Self {
-            scrape,
-            partitions: [of(SIZE)?, of(START)?, of(END)?, of(SEGMENTS)?],
-            counts: COUNTS.iter().map(|(name, help)| describe(name, help, &[])).collect::<Result<_, _>>()?,
-        })
-    }
+fn labels(stat: &PartitionStat) -> Labels {
+    Labels::of(&[("partition", &stat.partition.to_string()), ("topic", &stat.topic)])
 }
 
-/// Describes a family that is put together at each scrape.
-pub(super) fn describe(name: &str, help: &str, labels: &[&str]) -> Result<Desc, Error> {
-    let labels = labels.iter().map(|label| (*label).to_owned()).collect();
-    Desc::new(name.to_owned(), help.to_owned(), labels, HashMap::new())
+/// All partitions, and the labels that all their families share.
+struct Partitions<'a> {
+    all: &'a [PartitionStat],
+    labels: Vec<Labels>,
 }
 
-impl Collector for Collected {
-    fn desc(&self) -> Vec<&Desc> {
-        self.partitions.iter().chain(&self.counts).collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let Some(scrape) = self.scrape.upgrade() else { return Vec::new() };
-        let [size, start, end, segments] = &self.partitions;
-        let [mut size, mut start, mut end, mut segments] = [size, start, end, segments].map(Family::gauge);
-        for stat in scrape.partitions() {
-            let partition = stat.partition.to_string();
-            let labels = [("partition", partition.as_str()), ("topic", &*stat.topic)];
-            size.add(&labels, stat.size as f64);
-            start.add(&labels, stat.start as f64);
-            end.add(&labels, stat.end as f64);
-            segments.add(&labels, stat.segments as f64);
-        }
-        let mut families = vec![size.done(), start.done(), end.done(), segments.done()];
-        for (desc, value) in self.counts.iter().zip(scrape.counts().values()) {
-            families.push(Family::gauge(desc).with(value as f64));
-        }
-        families
-    }
-}
-
-/// A family that is put together at each scrape.
-pub(super) struct Family {
-    family: MetricFamily,
-    metrics: Vec<Metric>,
-}
-
-impl Family {
-    /// An empty family of gauges.
-    pub(super) fn gauge(desc: &Desc) -> Self {
-        Self::of(desc, MetricType::GAUGE)
-    }
-
-    /// An empty family of counters.
-    pub(super) fn counter(desc: &Desc) -> Self {
-        Self::of(desc, MetricType::COUNTER)
-    }
-
-    fn of(desc: &Desc, kind: MetricType) -> Self {
-        let mut family = MetricFamily::default();
-        family.set_name(desc.fq_name.clone());
-        family.set_help(desc.help.clone());
-        family.set_field_type(kind);
-        Self { family, metrics: Vec::new() }
-    }
-
-    /// Adds a value with these labels.
-    pub(super) fn add(&mut self, labels: &[(&str, &str)], value: f64) {
-        let label = |(name, text): &(&str, &str)| {
-            let mut pair = LabelPair::default();
-            pair.set_name((*name).to_owned());
-            pair.set_value((*text).to_owned());
-            pair
+impl Partitions<'_> {
+    fn write(&self, node_id: i32, page: &mut Page) {
+        let gauge = Kind::Gauge;
+        let mut log = |name: &str, kind, help: &str, of: fn(&LogStat) -> i64| {
+            let mut family = page.family(name, kind, help);
+            let open = self.all.iter().zip(&self.labels).filter_map(|(p, labels)| Some((p.log?, labels)));
+            open.for_each(|(log, labels)| family.add(labels, of(&log)));
         };
-        let mut metric = Metric::from_label(labels.iter().map(label).collect());
-        if self.family.get_field_type() == MetricType::COUNTER {
-            let mut counter = Counter::default();
-            counter.set_value(value);
-            metric.set_counter(counter);
-        } else {
-            let mut gauge = Gauge::default();
-            gauge.set_value(value);
-            metric.set_gauge(gauge);
+        log("kafka_log_log_size", gauge, "Bytes of a partition's segments.", |l| signed(l.size));
+        log("kafka_log_log_logstartoffset", gauge, "The first offset of a partition.", |l| l.start);
+        log("kafka_log_log_logendoffset", gauge, "The offset a partition's next record gets.", |l| l.end);
+        log("kafka_log_log_numlogsegments", gauge, "Segments of a partition.", |l| signed(l.segments as u64));
+        let bad = "Stretches of bad bytes found in a partition since the start; they are not served.";
+        log("braid_log_quarantined_total", Kind::Counter, bad, |l| signed(l.quarantined));
+        let newest = "The offset after the newest record that consumers may see.";
+        log("kafka_topic_partition_current_offset", gauge, newest, |l| l.watermark);
+        log("kafka_topic_partition_oldest_offset", gauge, "The first offset of a partition.", |l| l.start);
+
+        let mut each = |name: &str, help: &str, of: &dyn Fn(bool) -> i32| {
+            let mut family: Family<'_> = page.family(name, gauge, help);
+            let all = self.all.iter().zip(&self.labels);
+            all.for_each(|(partition, labels)| family.add(labels, of(partition.log.is_some())));
+        };
+        let online = |online: bool| i32::from(online);
+        each("kafka_cluster_partition_replicascount", "Copies of a partition.", &|_| 1);
+        each("kafka_cluster_partition_insyncreplicascount", "Copies in sync.", &online);
+        each("kafka_cluster_partition_atminisr", "Whether one copy less would be too few.", &online);
+        each("kafka_cluster_partition_underminisr", "Whether too few copies are in sync.", &|_| 0);
+        let leader = "The broker that leads a partition; -1 if none does.";
+        each("kafka_topic_partition_leader", leader, &|on| if on { node_id } else { -1 });
+        each("kafka_topic_partition_leader_is_preferred", "Whether its first replica leads it.", &online);
+        each("kafka_topic_partition_replicas", "Copies of a partition.", &|_| 1);
+        each("kafka_topic_partition_in_sync_replica", "Copies in sync.", &online);
+        each("kafka_topic_partition_under_replicated_partition", "Whether a copy is behind.", &|_| 0);
+    }
+}
+
+fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// How many partitions each topic has.
+fn topics(partitions: &[PartitionStat], page: &mut Page) {
+    let mut family = page.family("kafka_topic_partitions", Kind::Gauge, "Partitions of a topic.");
+    for topic in partitions.chunk_by(|a, b| a.topic == b.topic) {
+        if let Some(first) = topic.first() {
+            family.add(&Labels::of(&[("topic", &first.topic)]), topic.len());
         }
-        self.metrics.push(metric);
-    }
-
-    /// The family with this one value.
-    pub(super) fn with(mut self, value: f64) -> MetricFamily {
-        self.add(&[], value);
-        self.done()
-    }
-
-    /// The family as it is.
-    pub(super) fn done(mut self) -> MetricFamily {
-        self.family.set_metric(self.metrics);
-        self.family
     }
 }

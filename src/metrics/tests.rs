@@ -11,9 +11,27 @@ use super::*;
 struct World;
 
 impl Scrape for World {
+    fn node_id(&self) -> i32 {
+        4
+    }
+
+    fn address(&self) -> String {
+        "b:9092".to_owned()
+    }
+
     fn partitions(&self) -> Vec<PartitionStat> {
         let topic: Arc<str> = "with \"quotes\"".into();
-        vec![PartitionStat { topic, partition: 3, size: 1024, start: 5, end: 10, segments: 2 }]
+        let log = LogStat { size: 1024, start: 5, end: 11, watermark: 10, segments: 2, quarantined: 1 };
+        let offline = PartitionStat { topic: topic.clone(), partition: 2, log: None };
+        vec![offline, PartitionStat { topic, partition: 3, log: Some(log) }]
+    }
+
+    fn groups(&self) -> Vec<GroupStat> {
+        let committed = |topic: &str, partition, offset| (topic.to_owned(), partition, offset);
+        let quoted = "with \"quotes\"";
+        let offsets = vec![committed("gone", 0, 9), committed(quoted, 2, 1), committed(quoted, 3, 7)];
+        let idle = GroupStat { group: "idle".to_owned(), members: 2, offsets: Vec::new() };
+        vec![GroupStat { group: "g".to_owned(), members: 1, offsets }, idle]
     }
 
     fn counts(&self) -> Counts {
@@ -37,15 +55,18 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
         assert!(!words.is_empty() && !families.contains(&name.to_owned()), "{name} appears twice");
         families.push(name.to_owned());
         let kind = lines.next().unwrap().strip_prefix(&format!("# TYPE {name} ")).expect("a type");
-        assert!(["counter", "gauge", "histogram"].contains(&kind));
+        assert!(["counter", "gauge", "histogram", "summary", "untyped"].contains(&kind));
         line = lines.next();
         while let Some(sample) = line.filter(|l| !l.starts_with('#')) {
             let (series, value) = sample.rsplit_once(' ').unwrap();
             let end = series.find('{').unwrap_or(series.len());
             let suffix = series[..end].strip_prefix(name).expect("a sample of this family");
-            assert!(
-                suffix.is_empty() || (kind == "histogram" && ["_bucket", "_sum", "_count"].contains(&suffix))
-            );
+            let suffixes: &[&str] = match kind {
+                "histogram" => &["_bucket", "_sum", "_count"],
+                "summary" => &["", "_sum", "_count"],
+                _ => &[""],
+            };
+            assert!(suffixes.contains(&suffix), "{sample}");
             assert!(
                 samples.insert(series.to_owned(), value.parse().unwrap()).is_none(),
                 "{series} appears twice"
@@ -81,9 +102,14 @@ fn topic_counters_are_one_handle_and_go_with_the_topic() {
 fn requests_are_counted_by_version_and_by_error_and_timed() {
     let metrics = metrics();
     let fetch = metrics.request("Fetch", 17);
-    fetch.answered(Duration::from_micros(200), None);
-    fetch.answered(Duration::from_secs(40), Some("NOT_LEADER_OR_FOLLOWER"));
-    metrics.request("Fetch", 4).answered(Duration::ZERO, None);
+    let local = |local| Phases { local, ..Phases::default() };
+    fetch.answered(None);
+    fetch.sent(&local(Duration::from_micros(200)));
+    fetch.answered(Some("NOT_LEADER_OR_FOLLOWER"));
+    fetch.sent(&local(Duration::from_secs(40)));
+    metrics.request("Fetch", 4).answered(None);
+    metrics.request("Fetch", 4).sent(&local(Duration::ZERO));
+    metrics.request("Produce", 4).answered(None);
     let seen = samples(&metrics.render().unwrap());
     let name = |rest: &str| format!("kafka_network_requestmetrics_{rest}");
     assert_eq!(seen[&name("requests_total{request=\"Fetch\",version=\"17\"}")], 2.0);
@@ -92,6 +118,65 @@ fn requests_are_counted_by_version_and_by_error_and_timed() {
     assert_eq!(seen[&name("totaltime_seconds_bucket{request=\"Fetch\",le=\"0.0001\"}")], 1.0);
     assert_eq!(seen[&name("totaltime_seconds_bucket{request=\"Fetch\",le=\"0.00025\"}")], 2.0);
     assert_eq!(seen[&name("totaltime_seconds_count{request=\"Fetch\"}")], 3.0);
+    assert_eq!(seen[&name("requests_total{request=\"FetchConsumer\",version=\"17\"}")], 2.0);
+    assert_eq!(seen[&name("errors_total{error=\"NONE\",request=\"FetchConsumer\"}")], 2.0);
+    assert_eq!(seen[&name("totaltime_seconds_count{request=\"FetchConsumer\"}")], 3.0);
+    assert!(!seen.contains_key(&name("totaltimems_count{request=\"Produce\"}")), "not answered yet");
+}
+
+#[test]
+fn the_phases_of_a_request_add_up() {
+    let metrics = metrics();
+    let ms = Duration::from_millis;
+    let phases = Phases {
+        request_queue: ms(1),
+        local: ms(2),
+        remote: ms(30),
+        response_queue: ms(4),
+        response_send: ms(5),
+    };
+    metrics.request("Fetch", 17).sent(&phases);
+    let seen = samples(&metrics.render().unwrap());
+    let name = |phase: &str, rest: &str| format!("kafka_network_requestmetrics_{phase}{rest}");
+    for (phase, expected) in [
+        ("totaltimems", 42.0),
+        ("requestqueuetimems", 1.0),
+        ("localtimems", 2.0),
+        ("remotetimems", 30.0),
+        ("responsequeuetimems", 4.0),
+        ("responsesendtimems", 5.0),
+    ] {
+        for request in ["Fetch", "FetchConsumer"] {
+            for quantile in ["0.50", "0.75", "0.95", "0.98", "0.99", "0.999"] {
+                let labels = format!("{{request=\"{request}\",quantile=\"{quantile}\"}}");
+                let value = seen[&name(phase, &labels)];
+                assert!((value / expected - 1.0).abs() < 0.07, "{phase} {quantile}: {value}");
+            }
+            assert_eq!(seen[&name(phase, &format!("_count{{request=\"{request}\"}}"))], 1.0);
+        }
+    }
+}
+
+#[test]
+fn what_waits_is_counted_until_it_goes() {
+    let metrics = metrics();
+    let produce = metrics.request("Produce", 9);
+    let inside = [produce.parked(), metrics.request("JoinGroup", 5).parked()];
+    let another = metrics.request("SyncGroup", 3).parked();
+    metrics.leaving().add(2);
+    let queued = metrics.queued().enter();
+    let level = |name: &str| samples(&metrics.render().unwrap())[name];
+    let parked = |operation: &str| {
+        level(&format!(
+            "kafka_server_delayedoperationpurgatory_purgatorysize{{delayedoperation=\"{operation}\"}}"
+        ))
+    };
+    assert_eq!((parked("Produce"), parked("Rebalance"), parked("Fetch")), (1.0, 2.0, 0.0));
+    assert_eq!(level("kafka_network_requestchannel_requestqueuesize"), 1.0);
+    assert_eq!(level("kafka_network_requestchannel_responsequeuesize"), 2.0);
+    drop((inside, another, queued));
+    assert_eq!((parked("Produce"), parked("Rebalance")), (0.0, 0.0));
+    assert_eq!(level("kafka_network_requestchannel_requestqueuesize"), 0.0);
 }
 
 #[test]
@@ -104,10 +189,10 @@ fn a_connection_counts_until_it_is_dropped() {
     let second = listener.opened();
     listener.refused("max.connections");
     let name = |rest: &str| format!("kafka_server_socket_server_metrics_{rest}");
-    let count = name("connection_count{listener=\"PLAINTEXT\",networkProcessor=\"0\"}");
+    let count = name("connection_count{listener=\"PLAINTEXT\",networkprocessor=\"0\"}");
     let software = name(
-        "connections_software{listener=\"PLAINTEXT\",clientSoftwareName=\"apache-kafka-java\",\
-         clientSoftwareVersion=\"4.0.0\"}",
+        "connections_software{listener=\"PLAINTEXT\",clientsoftwarename=\"apache-kafka-java\",\
+         clientsoftwareversion=\"4.0.0\"}",
     );
     let seen = samples(&metrics.render().unwrap());
     assert_eq!((seen[&count], seen[&software]), (2.0, 1.0));
@@ -119,7 +204,7 @@ fn a_connection_counts_until_it_is_dropped() {
     drop((connection, second));
     let seen = samples(&metrics.render().unwrap());
     assert_eq!(seen[&count], 0.0);
-    assert_eq!(seen[&name("connection_close_total{listener=\"PLAINTEXT\",networkProcessor=\"0\"}")], 2.0);
+    assert_eq!(seen[&name("connection_close_total{listener=\"PLAINTEXT\",networkprocessor=\"0\"}")], 2.0);
     assert!(!seen.contains_key(&software), "a kind of software goes with its last connection");
 }
 
@@ -138,7 +223,7 @@ fn what_clients_call_themselves_cannot_grow_without_bound() {
     let kinds: Vec<_> = seen.iter().filter(|(s, _)| s.contains("connections_software")).collect();
     assert!(kinds.len() <= 201, "{} kinds", kinds.len());
     assert_eq!(kinds.iter().map(|(_, n)| **n).sum::<f64>(), 300.0);
-    assert!(!seen.keys().any(|s| s.contains("evil") || s.contains("999")));
+    assert!(!seen.keys().any(|s| s.contains("evil") || s.contains("9999")));
 }
 
 #[test]
@@ -150,12 +235,45 @@ fn states_are_asked_for_at_each_scrape_while_their_owner_lives() {
     let seen = samples(&metrics.render().unwrap());
     let labels = "{partition=\"3\",topic=\"with \\\"quotes\\\"\"}";
     assert_eq!(seen[&format!("kafka_log_log_size{labels}")], 1024.0);
-    assert_eq!(seen[&format!("kafka_log_log_logendoffset{labels}")], 10.0);
+    assert_eq!(seen[&format!("kafka_log_log_logendoffset{labels}")], 11.0);
+    assert_eq!(seen[&format!("braid_log_quarantined_total{labels}")], 1.0);
+    assert_eq!(seen[&format!("kafka_topic_partition_current_offset{labels}")], 10.0);
+    assert_eq!(seen[&format!("kafka_topic_partition_leader{labels}")], 4.0);
+    assert_eq!(seen["kafka_topic_partitions{topic=\"with \\\"quotes\\\"\"}"], 2.0);
+    assert_eq!(seen["kafka_broker_info{address=\"b:9092\",id=\"4\"}"], 1.0);
+    let offline = labels.replace('3', "2");
+    assert!(!seen.contains_key(&format!("kafka_log_log_size{offline}")), "nobody can tell");
+    assert_eq!(seen[&format!("kafka_topic_partition_leader{offline}")], -1.0);
+    assert_eq!(seen[&format!("kafka_cluster_partition_insyncreplicascount{offline}")], 0.0);
     assert_eq!(seen["kafka_controller_kafkacontroller_globaltopiccount"], 7.0);
     assert_eq!(seen["kafka_coordinator_group_groupmetadatamanager_numgroupsstable"], 2.0);
     drop(world);
     let seen = samples(&metrics.render().unwrap());
-    assert!(!seen.keys().any(|s| s.starts_with("kafka_log")));
+    assert!(!seen.keys().any(|s| s.starts_with("kafka_log_log_")));
+}
+
+#[test]
+fn lag_is_told_of_partitions_that_are_there_and_offsets_of_all() {
+    let metrics = metrics();
+    let world: Arc<dyn Scrape> = Arc::new(World);
+    metrics.observe(Arc::downgrade(&world)).unwrap();
+    let seen = samples(&metrics.render().unwrap());
+    let series = |name: &str, topic: &str, partition: &str| {
+        let topic = topic.replace('"', "\\\"");
+        let partition =
+            if partition.is_empty() { String::new() } else { format!(",partition=\"{partition}\"") };
+        format!("kafka_consumergroup_{name}{{consumergroup=\"g\",topic=\"{topic}\"{partition}}}")
+    };
+    let quoted = "with \"quotes\"";
+    assert_eq!(seen[&series("current_offset", quoted, "3")], 7.0);
+    assert_eq!(seen[&series("lag", quoted, "3")], 3.0);
+    assert_eq!(seen[&series("current_offset_sum", quoted, "")], 8.0);
+    assert_eq!(seen[&series("lag_sum", quoted, "")], 3.0);
+    assert_eq!(seen[&series("current_offset", "gone", "0")], 9.0);
+    assert!(!seen.contains_key(&series("lag", "gone", "0")));
+    assert!(!seen.contains_key(&series("lag", quoted, "2")), "an offline partition has no end");
+    assert_eq!(seen["kafka_consumergroup_members{consumergroup=\"idle\"}"], 2.0);
+    assert_eq!(seen.keys().filter(|s| s.contains("\"idle\"")).count(), 1);
 }
 
 #[test]

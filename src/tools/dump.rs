@@ -10,7 +10,7 @@ use braid_storage::checkpoint::{self, MetaProperties};
 use braid_storage::codec::Codec;
 use braid_storage::epochs::Epochs;
 use braid_storage::{Header, Record};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::Failure;
 use super::entries::{self, Entry, OffsetEntry, ProducerEntry, Table, TimeEntry, TxnEntry};
@@ -144,6 +144,9 @@ fn record_line(header: &Header, record: &Record) -> String {
         let delta = record.offset.saturating_sub(header.base_offset) as i32;
         line += &format!(" sequence: {}", header.base_sequence.wrapping_add(delta) & i32::MAX);
     }
+    if header.is_control() {
+        return line + &marker(record);
+    }
     line += &format!(" key: {} value: {}", text(record.key.as_ref()), text(record.value.as_ref()));
     let headers: Vec<_> = record
         .headers
@@ -151,6 +154,20 @@ fn record_line(header: &Header, record: &Record) -> String {
         .map(|(name, value)| format!("{}: {}", text(Some(name)), text(value.as_ref())))
         .collect();
     if headers.is_empty() { line } else { line + &format!(" headers: [{}]", headers.join(", ")) }
+}
+
+/// A control record: the end of a transaction, in words; others by their type (KIP-98).
+fn marker(record: &Record) -> String {
+    let key = record.key.as_deref().and_then(|key| key.get(2..4));
+    let kind = key.and_then(|mut kind| kind.try_get_i16().ok());
+    let value = record.value.as_deref().and_then(|value| value.get(2..6));
+    let epoch = value.and_then(|mut epoch| epoch.try_get_i32().ok()).unwrap_or(-1);
+    match kind {
+        Some(0) => format!(" endTxnMarker: ABORT coordinatorEpoch: {epoch}"),
+        Some(1) => format!(" endTxnMarker: COMMIT coordinatorEpoch: {epoch}"),
+        Some(other) => format!(" controlType: {other}"),
+        None => " controlType: unreadable".to_owned(),
+    }
 }
 
 /// In quotes, with escapes for what cannot be shown; null without quotes.

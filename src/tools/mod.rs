@@ -8,6 +8,7 @@ mod finding; // what is wrong, and where
 mod folder; // what a data folder says of its partitions, and who uses it
 mod partition; // one partition, verified
 mod read_only; // a disk that refuses to write
+mod txns; // aborted transactions, in the log and in its indexes
 mod walk; // a segment, batch by batch
 
 use std::io;

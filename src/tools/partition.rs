@@ -11,6 +11,7 @@ use super::entries::{self, Entry, OffsetEntry, Table, TimeEntry, TxnEntry};
 use super::finding::Finding;
 use super::folder::{Context, names, of_error, segment_file};
 use super::read_only::ReadOnly;
+use super::txns::Txns;
 use super::walk::{Batch, Stop, Walk};
 
 const EPOCHS: &str = "leader-epoch-checkpoint";
@@ -46,6 +47,7 @@ pub(super) fn check(dir: &Path, context: Context, done: &AtomicU64) -> Result<Re
         epochs_doubted: false,
         compacted: context.cleaned.is_some(),
         missing: Vec::new(),
+        txns: Txns::default(),
         end: None,
     };
     check.leftovers(&files, &logs);
@@ -74,8 +76,9 @@ struct Check<'a> {
     epochs_doubted: bool,
     /// Compaction leaves gaps: it is known of, or there are gaps within a segment, where no file can be lost.
     compacted: bool,
-    /// Gaps between segments.
+    /// Gaps between segments, and what else compaction would explain.
     missing: Vec<Finding>,
+    txns: Txns,
     /// The offset after the last batch.
     end: Option<i64>,
 }
@@ -154,7 +157,13 @@ impl Check<'_> {
                     self.done.fetch_add(batch.bytes.len() as u64, Ordering::Relaxed);
                     let at_end = is_last && walk.left() == 0;
                     let sound = self.batch(&path, &batch, &mut next, limit, at_end);
-                    if sound { indexes.see(&batch.header, batch.position) } else { indexes.give_up() }
+                    if sound {
+                        indexes.see(&batch.header, batch.position);
+                        self.txns.see(&batch);
+                    } else {
+                        indexes.give_up();
+                        self.txns.give_up();
+                    }
                 }
                 Err(stop) => {
                     let torn = matches!(stop, Stop::Torn(_)) && is_last;
@@ -162,6 +171,7 @@ impl Check<'_> {
                     let finding = Finding::new(&path, what).offset(next).position(walk.position());
                     self.found(self.judge(finding, next, torn));
                     indexes.give_up();
+                    self.txns.give_up();
                     next = after.unwrap_or(next);
                     break;
                 }
@@ -172,7 +182,7 @@ impl Check<'_> {
         let complete = !is_last || self.context.closed;
         let findings = indexes.finish(&self.context, next, complete && walk.position() > 0);
         self.report.findings.extend(findings);
-        self.txn_index(base, next);
+        self.txn_index(base);
     }
 
     /// A torn end is what recovery is for, if it is going to happen.
@@ -211,20 +221,18 @@ impl Check<'_> {
         true
     }
 
-    fn txn_index(&mut self, base: i64, end: i64) {
+    fn txn_index(&mut self, base: i64) {
         let path = self.path(base, "txnindex");
         let bytes = match checkpoint::read(&ReadOnly, &path) {
-            Ok(None) => return,
-            Ok(Some(bytes)) => bytes,
+            // Where nothing was aborted there is no file.
+            Ok(bytes) => bytes.unwrap_or_default(),
             Err(error) => return self.found(of_error(&path, error)),
         };
         let table: Table<TxnEntry> = Table::read(&path, &bytes, base);
-        let beyond = table.entries.last().map(TxnEntry::offset).filter(|last| *last >= end);
+        let verdict = self.txns.compare(&path, &table, &self.context);
+        self.report.findings.extend(verdict.findings);
+        self.missing.extend(verdict.unless_compacted);
         self.report.findings.extend(table.flaw);
-        if let Some(last) = beyond {
-            let finding = Finding::new(&path, format!("beyond the end of the segment, {end}")).offset(last);
-            self.found(finding.harmless_if(self.context.recovers(last), REMADE));
-        }
     }
 
     /// Reads all snapshots; the newest must be named for the end of a log that was closed, since the next

@@ -311,7 +311,7 @@ impl LogDir {
         for partition in partitions {
             let written = partition.with_log(|log| {
                 log.checkpoint()?;
-                Ok((log.synced_offset(), log.start_offset(), log.first_base_offset()))
+                Ok::<_, Error>((log.synced_offset(), log.start_offset(), log.first_base_offset()))
             });
             match written {
                 Ok(Ok((recovery, start, first))) => {
@@ -319,13 +319,13 @@ impl LogDir {
                     moved.push((partition, recovery));
                 }
                 Ok(Err(error)) => {
-                    let error: Error = error;
                     error!(%error, "this log keeps its recovery point");
+                    self.home().judge(&error);
                 }
                 Err(_) => {}
             }
         }
-        points.write(&*self.disk, &self.path)?;
+        points.write(&*self.disk, &self.path).inspect_err(|error| self.home().judge(error))?;
         drop(points);
         for (partition, recovery) in moved {
             // One that has gone offline since needs no news.
@@ -343,7 +343,7 @@ impl LogDir {
                 points.set_start(partition.key(), start, first);
             }
         }
-        points.write_starts(&*self.disk, &self.path)
+        points.write_starts(&*self.disk, &self.path).inspect_err(|error| self.home().judge(error))
     }
 
     /// Syncs and closes all logs; if every one could be, leaves the mark of a clean shutdown.
@@ -384,7 +384,7 @@ impl LogDir {
 }
 
 /// Takes all of a folder offline.
-fn fail(path: &Path, failed: &AtomicBool, error: &io::Error) {
+pub(super) fn fail(path: &Path, failed: &AtomicBool, error: &io::Error) {
     if !failed.swap(true, Ordering::AcqRel) {
         let dir = path.display();
         error!(%error, "log folder {dir} failed and is offline; restart the broker once it is mended");

@@ -2,10 +2,12 @@
 
 mod dir; // one folder of log.dirs
 mod dirs; // all of them
+mod fault; // why a partition says no
 mod known; // which folders there were
 mod opening; // many logs at once
 mod partition;
 mod points;
+mod read;
 mod settings;
 mod wait;
 
@@ -21,7 +23,9 @@ use crate::metrics::TopicMetrics;
 
 pub use dir::{LogDir, Wanted, partition_of_folder};
 pub use dirs::{LogDirs, OpenError};
-pub use partition::{Fault, Home, LEADER_EPOCH, Partition, Settings};
+pub use fault::Fault;
+pub use partition::{Home, LEADER_EPOCH, Marker, Partition, Settings};
+pub use read::{Isolation, Read};
 pub use settings::configure;
 pub use wait::Waiter;
 

@@ -10,74 +10,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use braid_protocol::ErrorCode;
 use braid_storage::flush::{Dirty, Flusher};
-use braid_storage::producers::ProducerError;
 use braid_storage::retain::Deleted;
 use braid_storage::{
-    AppendError, Appended, Checked, Error, Invalid, Log, LogConfig, ReadError, Refusal, Rules, Slice,
-    SyncPoint, validate,
+    Appended, BatchBuilder, Checked, Error, Log, LogConfig, Reach, ReadError, Rules, SyncPoint, TxnGuard,
+    TxnStatus, validate,
 };
 use bytes::Bytes;
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard, RwLock};
 use tokio::runtime::Handle;
 
-use super::wait::{Waiter, Waiters, Waiting};
+use super::dir::fail;
+use super::fault::Fault;
+use super::wait::{Moved, Waiter, Waiters};
 use crate::config::Durability;
 
 /// The leader epoch of every partition of a cluster of one: there is nobody to lose an election to.
 pub const LEADER_EPOCH: i32 = 0;
-
-/// Why a partition said no.
-#[derive(Debug, thiserror::Error)]
-pub enum Fault {
-    /// The batch breaks a rule of the format or of the topic.
-    #[error("{}", .0.message)]
-    Refused(Refusal),
-    /// The log would not have it: out of sequence, an old producer, or the disk.
-    #[error(transparent)]
-    Append(#[from] AppendError),
-    /// The log cannot give it: an offset out of range, or the disk.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The disk, or what is on it.
-    #[error(transparent)]
-    Storage(#[from] Error),
-    /// The log folder failed before, or a thread died in the middle of an append.
-    #[error("the partition is offline; see the first error in the broker's log")]
-    Offline,
-}
-
-impl Fault {
-    /// What Kafka calls it; the one place where failures of the log become answers.
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            Fault::Refused(refusal) => match refusal.why {
-                Invalid::InvalidRecord => ErrorCode::INVALID_RECORD,
-                Invalid::Corrupt => ErrorCode::CORRUPT_MESSAGE,
-                Invalid::TooLarge => ErrorCode::MESSAGE_TOO_LARGE,
-                Invalid::RecordListTooLarge => ErrorCode::RECORD_LIST_TOO_LARGE,
-                Invalid::InvalidTimestamp => ErrorCode::INVALID_TIMESTAMP,
-                Invalid::UnsupportedCompression => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
-            },
-            Fault::Append(AppendError::Producer(error)) => match error {
-                ProducerError::InvalidEpoch { .. } => ErrorCode::INVALID_PRODUCER_EPOCH,
-                ProducerError::OutOfOrder { .. } => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
-                ProducerError::InvalidTxnState { .. } => ErrorCode::INVALID_TXN_STATE,
-                ProducerError::CoordinatorFenced { .. } => ErrorCode::TRANSACTION_COORDINATOR_FENCED,
-            },
-            Fault::Append(AppendError::OffsetsExhausted) => ErrorCode::UNKNOWN_SERVER_ERROR,
-            Fault::Read(ReadError::OutOfRange { .. }) => ErrorCode::OFFSET_OUT_OF_RANGE,
-            Fault::Append(AppendError::Storage(error))
-            | Fault::Read(ReadError::Storage(error))
-            | Fault::Storage(error) => match error {
-                Error::Corrupt { .. } => ErrorCode::CORRUPT_MESSAGE,
-                _ => ErrorCode::KAFKA_STORAGE_ERROR,
-            },
-            Fault::Offline => ErrorCode::KAFKA_STORAGE_ERROR,
-        }
-    }
-}
 
 /// What a partition needs to know of its topic's config.
 #[derive(Clone, Debug)]
@@ -92,17 +41,6 @@ pub struct Settings {
     pub flush_ms: i64,
 }
 
-/// What was read, and the bounds it was read within.
-#[derive(Clone, Debug)]
-pub struct Read {
-    /// Whole batches: a slice of the segment's map. The first may begin before the offset asked for.
-    pub bytes: Bytes,
-    /// The first offset that can be read.
-    pub log_start_offset: i64,
-    /// The high watermark.
-    pub watermark: i64,
-}
-
 /// The folder of `log.dirs` that a partition lies in.
 #[derive(Clone)]
 pub struct Home {
@@ -112,6 +50,18 @@ pub struct Home {
     pub flusher: Option<Arc<Flusher>>,
     /// Set once the folder has failed, and everything in it with it.
     pub failed: Arc<AtomicBool>,
+}
+
+impl Home {
+    /// Takes the folder offline if the failure reaches that far: as in Kafka, a disk that fails at one thing
+    /// is not trusted with another.
+    pub(super) fn judge(&self, error: &Error) {
+        let (Reach::Folder, Error::Io { source, .. }) = (error.reach(), error) else { return };
+        fail(&self.path, &self.failed, source);
+        if let Some(flusher) = &self.flusher {
+            flusher.give_up(source);
+        }
+    }
 }
 
 /// One partition that this broker leads.
@@ -125,14 +75,29 @@ pub struct Partition {
     state: Mutex<Option<State>>,
     /// The high watermark: the offset after the last record that anyone may see.
     watermark: AtomicI64,
+    /// The last stable offset. Moves with the watermark, under the lock of `state`, and never ahead of it.
+    stable: AtomicI64,
     offline: AtomicBool,
     /// Is there a timer that will ask for a sync?
     sync_planned: AtomicBool,
-    waiters: Waiters,
+    pub(super) waiters: Waiters,
 }
 
-struct State {
-    log: Log,
+/// The end of a transaction in one partition (KIP-98), as its coordinator decided it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marker {
+    /// Whose transaction.
+    pub producer_id: i64,
+    /// The producer's epoch; from transaction version 2 on the one after that of the data (KIP-890).
+    pub producer_epoch: i16,
+    /// The coordinator's epoch.
+    pub coordinator_epoch: i32,
+    /// Committed, not aborted?
+    pub commit: bool,
+}
+
+pub(super) struct State {
+    pub(super) log: Log,
     /// False while a change is half done; still false under a lock just taken, it tells that its maker
     /// panicked.
     whole: bool,
@@ -145,14 +110,15 @@ struct State {
 impl Partition {
     /// A partition over its opened log. All that was recovered is visible: it was read back from the disk.
     pub fn new(topic: Arc<str>, index: i32, settings: Settings, home: Home, log: Log) -> Partition {
-        let end = log.end_offset();
-        let state = State { log, whole: true, appended: 0, syncing: 0, visible: 0 };
-        Self::with(topic, index, settings, home, Some(state), end)
+        let mut state = State { log, whole: true, appended: 0, syncing: 0, visible: 0 };
+        let end = state.log.end_offset();
+        let stable = state.log.last_stable_offset(end);
+        Self::with(topic, index, settings, home, Some(state), (end, stable))
     }
 
     /// A partition whose log could not be opened: offline until the broker starts again.
     pub fn unopened(topic: Arc<str>, index: i32, settings: Settings, home: Home) -> Partition {
-        Self::with(topic, index, settings, home, None, 0)
+        Self::with(topic, index, settings, home, None, (0, 0))
     }
 
     fn with(
@@ -161,7 +127,7 @@ impl Partition {
         settings: Settings,
         home: Home,
         state: Option<State>,
-        watermark: i64,
+        (watermark, stable): (i64, i64),
     ) -> Partition {
         Partition {
             topic,
@@ -171,6 +137,7 @@ impl Partition {
             offline: AtomicBool::new(state.is_none()),
             state: Mutex::new(state),
             watermark: AtomicI64::new(watermark),
+            stable: AtomicI64::new(stable),
             sync_planned: AtomicBool::default(),
             waiters: Waiters::default(),
         }
@@ -216,9 +183,16 @@ impl Partition {
         self.watermark.load(Ordering::Acquire)
     }
 
-    /// The last stable offset: no transaction that began below it is open.
+    /// The last stable offset: no transaction that began below it is open, or has an end that nobody may see
+    /// yet.
     pub fn last_stable_offset(&self) -> i64 {
-        self.watermark()
+        self.stable.load(Ordering::Acquire)
+    }
+
+    /// Has this producer, with this epoch, begun a transaction here? If not, its coordinator must be asked
+    /// before a batch may, and the guard be given to [`Partition::append`].
+    pub fn transaction(&self, producer_id: i64, epoch: i16) -> Result<TxnStatus, Fault> {
+        Ok(self.lock()?.log.transaction(producer_id, epoch))
     }
 
     /// True once the partition can neither be written nor trusted.
@@ -233,29 +207,32 @@ impl Partition {
     }
 
     /// Appends a checked batch. When it returns, the batch is in the page cache; see [`Partition::reached`].
-    pub fn append(self: &Arc<Self>, batch: &Checked, now_ms: i64) -> Result<Appended, Fault> {
-        let (appended, visible, must_sync, flush_ms) = {
+    /// `guard`: the leave to begin a transaction, from [`Partition::transaction`].
+    pub fn append(
+        self: &Arc<Self>,
+        batch: &Checked,
+        guard: Option<TxnGuard>,
+        now_ms: i64,
+    ) -> Result<Appended, Fault> {
+        let (appended, moved, must_sync, flush_ms) = {
             let mut state = self.lock()?;
             let settings = self.settings.read().clone();
             let synced = settings.durability == Durability::Synced;
             state.whole = false;
-            let result = state.log.append(batch, LEADER_EPOCH, now_ms);
+            let result = state.log.append(batch, guard, LEADER_EPOCH, now_ms);
             state.whole = true;
-            let appended = result?;
+            let appended = self.judged(result)?;
             state.appended += appended.bytes as u64;
             // What becomes visible is more than this batch, if the one before still waits to be synced.
-            let visible = (!synced).then(|| (state.log.end_offset(), state.appended - state.visible));
-            if let Some((offset, _)) = visible {
-                self.watermark.store(offset, Ordering::Release);
-                state.visible = state.appended;
-            }
-            let unsynced = state.log.end_offset() - state.log.synced_offset();
+            let (end, all) = (state.log.end_offset(), state.appended);
+            let moved = (!synced).then(|| self.show(&mut state, end, all));
+            let unsynced = end - state.log.synced_offset();
             // As in Kafka, a full segment is synced whatever the durability.
             let must_sync = synced || state.log.has_unsynced_segment() || unsynced >= settings.flush_messages;
-            (appended, visible, must_sync, settings.flush_ms)
+            (appended, moved, must_sync, settings.flush_ms)
         };
-        if let Some((offset, bytes)) = visible {
-            self.waiters.moved(offset, usize::try_from(bytes).unwrap_or(usize::MAX));
+        if let Some(moved) = moved {
+            self.waiters.moved(moved);
         }
         // Also a duplicate: it may still wait for the first one.
         if must_sync {
@@ -264,6 +241,34 @@ impl Partition {
             self.submit_later(flush_ms);
         }
         Ok(appended)
+    }
+
+    /// Ends a transaction of this partition. One that is not open here is ended all the same: a coordinator
+    /// that lost the answer asks twice.
+    pub fn append_marker(self: &Arc<Self>, marker: Marker, now_ms: i64) -> Result<Appended, Fault> {
+        let Marker { producer_id, producer_epoch, coordinator_epoch, commit } = marker;
+        let batch = BatchBuilder::new().producer(producer_id, producer_epoch, -1);
+        let mut batch = batch.transactional().control();
+        batch.push_marker(now_ms, commit, coordinator_epoch);
+        self.append(&batch.build(), None, now_ms)
+    }
+
+    /// Moves the watermark to `offset`, below which lie the first `bytes` that were ever appended, and the
+    /// last stable offset with it. Neither ever moves back.
+    fn show(&self, state: &mut State, offset: i64, bytes: u64) -> Moved {
+        let before = (self.last_stable_offset(), self.watermark());
+        let watermark = self.watermark.fetch_max(offset, Ordering::AcqRel).max(offset);
+        let stable = state.log.last_stable_offset(watermark);
+        self.stable.store(stable, Ordering::Release);
+        let news = usize::try_from(bytes.saturating_sub(state.visible)).unwrap_or(usize::MAX);
+        state.visible = state.visible.max(bytes);
+        let stable_bytes = match before {
+            (old, _) if old >= stable => 0,
+            (old, seen) if old >= seen => news,
+            // What a transaction held back is more than what is new.
+            _ => usize::MAX,
+        };
+        Moved { watermark, bytes: news, stable_bytes }
     }
 
     /// Asks for a sync in so many milliseconds, unless there is one to come already.
@@ -332,10 +337,10 @@ impl Partition {
         }
         // A log that lost its end to a power cut must not end before its start.
         self.synced(offset).await?;
-        self.with_log(|log| {
-            log.advance_start(offset);
-            log.start_offset()
-        })
+        let mut state = self.lock()?;
+        state.log.advance_start(offset);
+        self.stable.fetch_max(state.log.start_offset(), Ordering::AcqRel);
+        Ok(state.log.start_offset())
     }
 
     /// Deletes the segments that the topic's settings no longer keep, and forgets producers that were idle
@@ -347,7 +352,8 @@ impl Partition {
             state.log.expire_producers(now_ms);
             let result = state.log.retain(self.watermark(), now_ms);
             state.whole = true;
-            result?
+            self.stable.fetch_max(state.log.start_offset(), Ordering::AcqRel);
+            self.judged(result)?
         };
         if deleted.segments() > 0 {
             self.submit()?;
@@ -362,40 +368,8 @@ impl Partition {
             (state.log.take_due(now_ms), state.log.next_due())
         };
         // Takes its time, so without the lock.
-        due.run()?;
+        self.judged(due.run())?;
         Ok(next)
-    }
-
-    /// Counts bytes that become visible here for the waiter.
-    pub fn wait<'a>(&'a self, waiter: &Arc<Waiter>) -> Waiting<'a> {
-        self.waiters.add_bytes(waiter)
-    }
-
-    /// Whole batches from the one that holds `offset`, below the watermark, at most `max_bytes` of them; or
-    /// one batch of any size if `at_least_one`. Takes the lock only for a look at which segments there are.
-    pub fn read(&self, offset: i64, max_bytes: usize, at_least_one: bool) -> Result<Read, Fault> {
-        let (reader, log_start_offset, watermark) = {
-            let state = self.lock()?;
-            let watermark = self.watermark();
-            (state.log.reader(offset, watermark)?, state.log.start_offset(), watermark)
-        };
-        let Slice { bytes, .. } = reader.read(max_bytes, at_least_one)?;
-        Ok(Read { bytes, log_start_offset, watermark })
-    }
-
-    /// The first record at or after a time, in ms since the epoch: its time and offset.
-    pub fn offset_for_timestamp(&self, timestamp: i64) -> Result<Option<(i64, i64)>, Fault> {
-        Ok(self.lock()?.log.offset_for_timestamp(timestamp, self.last_stable_offset())?)
-    }
-
-    /// The largest time of a record, and the first offset that has it.
-    pub fn max_timestamp(&self) -> Result<Option<(i64, i64)>, Fault> {
-        Ok(self.lock()?.log.max_timestamp()?)
-    }
-
-    /// The first offset that can be read.
-    pub fn start_offset(&self) -> Result<i64, Fault> {
-        Ok(self.lock()?.log.start_offset())
     }
 
     /// The largest leader epoch at or below `epoch`, and where it ended (KIP-101).
@@ -409,6 +383,19 @@ impl Partition {
         Ok(look(&mut self.lock()?.log))
     }
 
+    /// Passes a result on; a disk that failed is given up, with all that is on it.
+    pub(super) fn judged<T, E: Into<Fault>>(&self, result: Result<T, E>) -> Result<T, Fault> {
+        result.map_err(Into::into).inspect_err(|fault| self.judge(fault))
+    }
+
+    /// Something failed that has to do with this log, on the way here or elsewhere: if it was the disk, the
+    /// folder goes offline.
+    pub fn judge(&self, fault: &Fault) {
+        if let Some(error) = fault.storage() {
+            self.home.judge(error);
+        }
+    }
+
     /// Takes the partition offline: the folder failed or the topic is gone. Everyone who waits is told.
     pub fn go_offline(&self) {
         self.offline.store(true, Ordering::Release);
@@ -420,12 +407,14 @@ impl Partition {
         self.state.lock().as_ref().map(|state| state.log.delete())
     }
 
-    fn lock(&self) -> Result<MappedMutexGuard<'_, State>, Fault> {
+    pub(super) fn lock(&self) -> Result<MappedMutexGuard<'_, State>, Fault> {
         let state = MutexGuard::try_map(self.state.lock(), Option::as_mut).map_err(|_| Fault::Offline)?;
-        if !state.whole {
+        if !state.whole || self.is_offline() {
+            // Whoever waits here may not have been told that the folder has failed.
             self.go_offline();
+            return Err(Fault::Offline);
         }
-        if self.is_offline() { Err(Fault::Offline) } else { Ok(state) }
+        Ok(state)
     }
 }
 
@@ -438,15 +427,13 @@ impl Dirty for Partition {
 
     fn end(&self, result: Result<SyncPoint, io::Error>) {
         let Ok(point) = result else { return self.go_offline() };
-        let (watermark, bytes) = {
+        let moved = {
             let Ok(mut state) = self.lock() else { return };
             state.log.synced(point);
-            let bytes = state.syncing.saturating_sub(state.visible);
-            state.visible = state.visible.max(state.syncing);
-            let watermark = state.log.synced_offset();
             // Under `written` the watermark is ahead of the disk.
-            (self.watermark.fetch_max(watermark, Ordering::AcqRel).max(watermark), bytes as usize)
+            let (synced, bytes) = (state.log.synced_offset(), state.syncing);
+            self.show(&mut state, synced, bytes)
         };
-        self.waiters.moved(watermark, bytes);
+        self.waiters.moved(moved);
     }
 }

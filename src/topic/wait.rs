@@ -20,6 +20,13 @@ impl Waiter {
         Arc::new(Waiter { missing: AtomicI64::new(bytes), wake: Notify::new() })
     }
 
+    /// Counts bytes down; true if that is enough.
+    fn counts(&self, bytes: usize) -> bool {
+        // More than a request may ask for, and less than what could overflow.
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX).min(1 << 40);
+        bytes > 0 && self.missing.fetch_sub(bytes, Ordering::Relaxed) <= bytes
+    }
+
     /// Returns when enough has happened since the waiter was made or last returned from here.
     pub async fn woken(&self) {
         self.wake.notified().await;
@@ -33,6 +40,19 @@ enum Until {
     Offset(i64),
     /// New bytes below the watermark, counted down in `Waiter::missing`.
     Bytes,
+    /// Likewise below the last stable offset.
+    StableBytes,
+}
+
+/// What has become visible at a partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moved {
+    /// Where the watermark is now.
+    pub(super) watermark: i64,
+    /// How many bytes are below it that were not.
+    pub(super) bytes: usize,
+    /// How many are below the last stable offset that were not; `usize::MAX` if that is not known.
+    pub(super) stable_bytes: usize,
 }
 
 /// Those who wait at one partition.
@@ -49,6 +69,11 @@ impl Waiters {
         self.add(waiter, Until::Bytes)
     }
 
+    /// Counts bytes that `read_committed` may see from now on, likewise.
+    pub(super) fn add_stable_bytes<'a>(&'a self, waiter: &Arc<Waiter>) -> Waiting<'a> {
+        self.add(waiter, Until::StableBytes)
+    }
+
     /// Wakes the waiter when the watermark reaches `offset`, unless the returned guard is dropped before.
     pub(super) fn add_offset<'a>(&'a self, waiter: &Arc<Waiter>, offset: i64) -> Waiting<'a> {
         self.add(waiter, Until::Offset(offset))
@@ -61,8 +86,8 @@ impl Waiters {
         Waiting { at: self, waiter: waiter.clone() }
     }
 
-    /// The watermark moved to `watermark`, by `bytes`.
-    pub(super) fn moved(&self, watermark: i64, bytes: usize) {
+    /// Something became visible.
+    pub(super) fn moved(&self, Moved { watermark, bytes, stable_bytes }: Moved) {
         // SeqCst, as in `add`: either the mover sees the waiter here, or the waiter, who looks at the
         // watermark after adding itself, sees the move.
         if self.count.load(Ordering::SeqCst) == 0 {
@@ -71,10 +96,8 @@ impl Waiters {
         for (waiter, until) in self.list.lock().iter() {
             let ready = match until {
                 Until::Offset(offset) => watermark >= *offset,
-                Until::Bytes => {
-                    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-                    waiter.missing.fetch_sub(bytes, Ordering::Relaxed) <= bytes
-                }
+                Until::Bytes => waiter.counts(bytes),
+                Until::StableBytes => waiter.counts(stable_bytes),
             };
             if ready {
                 waiter.wake.notify_one();
@@ -115,14 +138,31 @@ mod tests {
         timeout(Duration::from_millis(1), waiter.woken()).await.is_ok()
     }
 
+    fn moved(watermark: i64, bytes: usize) -> Moved {
+        Moved { watermark, bytes, stable_bytes: 0 }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_reader_is_woken_only_when_enough_has_come() {
         let (a, b) = (Waiters::default(), Waiters::default());
         let waiter = Waiter::new(100);
         let _places = [a.add_bytes(&waiter), b.add_bytes(&waiter)];
-        a.moved(1, 60);
+        a.moved(moved(1, 60));
         assert!(!is_woken(&waiter).await);
-        b.moved(1, 40);
+        b.moved(moved(1, 40));
+        assert!(is_woken(&waiter).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_of_committed_records_is_woken_only_by_those() {
+        let waiters = Waiters::default();
+        let waiter = Waiter::new(100);
+        let _place = waiters.add_stable_bytes(&waiter);
+        waiters.moved(moved(5, 5000));
+        assert!(!is_woken(&waiter).await, "a transaction holds them back");
+        waiters.moved(Moved { stable_bytes: 99, ..moved(6, 99) });
+        assert!(!is_woken(&waiter).await);
+        waiters.moved(Moved { stable_bytes: usize::MAX, ..moved(7, 70) });
         assert!(is_woken(&waiter).await);
     }
 
@@ -131,9 +171,9 @@ mod tests {
         let waiters = Waiters::default();
         let waiter = Waiter::new(0);
         let _place = waiters.add_offset(&waiter, 10);
-        waiters.moved(9, 1);
+        waiters.moved(moved(9, 1));
         assert!(!is_woken(&waiter).await);
-        waiters.moved(10, 1);
+        waiters.moved(moved(10, 1));
         assert!(is_woken(&waiter).await);
     }
 
@@ -142,7 +182,7 @@ mod tests {
         let waiters = Waiters::default();
         let waiter = Waiter::new(1);
         let _place = waiters.add_bytes(&waiter);
-        waiters.moved(1, 1);
+        waiters.moved(moved(1, 1));
         assert!(is_woken(&waiter).await);
     }
 

@@ -92,10 +92,14 @@ struct Failure(Arc<io::Error>);
 
 impl Failure {
     fn error(&self) -> io::Error {
-        match self.0.raw_os_error() {
-            Some(code) => io::Error::from_raw_os_error(code),
-            None => io::Error::new(self.0.kind(), self.0.to_string()),
-        }
+        copy(&self.0)
+    }
+}
+
+fn copy(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 
@@ -143,7 +147,18 @@ impl Flusher {
         Err(failure.error())
     }
 
-    /// Has a sync failed?
+    /// The disk has failed at something else: nothing is synced from now on, and those who wait are told.
+    pub fn give_up(&self, error: &io::Error) {
+        let failure = Failure(Arc::new(copy(error)));
+        let late = {
+            let mut queue = self.shared.queue.lock();
+            queue.failed.get_or_insert_with(|| failure.clone());
+            std::mem::take(&mut queue.logs)
+        };
+        late.into_iter().for_each(|log| log.end(Err(failure.error())));
+    }
+
+    /// Has a sync failed, or was the disk given up?
     pub fn failure(&self) -> Option<io::Error> {
         self.shared.queue.lock().failed.as_ref().map(Failure::error)
     }

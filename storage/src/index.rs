@@ -40,7 +40,9 @@ impl Indexes {
 
     /// From the files of a segment of this size; `None` if they cannot be its indexes.
     pub(crate) fn load(base: i64, size: u64, offsets: Bytes, times: Bytes) -> Option<Indexes> {
-        let (offsets, times) = (Table::load(offsets)?, Table::load(times)?);
+        let (mut offsets, mut times) = (Table::load(offsets)?, Table::load(times)?);
+        offsets.trim();
+        times.trim();
         let mut indexes = Indexes { base, offsets, times, since_last: size, max: None };
         if let Some(entry) = indexes.offsets.entries().last() {
             let (relative, position) = split_offset(entry);
@@ -179,7 +181,7 @@ impl Default for Held {
 }
 
 impl<const N: usize> Table<N> {
-    fn load(bytes: Bytes) -> Option<Table<N>> {
+    pub(crate) fn load(bytes: Bytes) -> Option<Table<N>> {
         let saved = Some(bytes.len());
         bytes.len().is_multiple_of(N).then_some(Table { held: Held::Shared(bytes), saved })
     }
@@ -191,7 +193,7 @@ impl<const N: usize> Table<N> {
         }
     }
 
-    fn entries(&self) -> &[[u8; N]] {
+    pub(crate) fn entries(&self) -> &[[u8; N]] {
         self.bytes().as_chunks().0
     }
 
@@ -202,7 +204,7 @@ impl<const N: usize> Table<N> {
     }
 
     /// Drops the entries from the first on that does not satisfy `belongs`.
-    fn truncate(&mut self, belongs: impl Fn(&[u8; N]) -> bool) {
+    pub(crate) fn truncate(&mut self, belongs: impl Fn(&[u8; N]) -> bool) {
         let kept = self.entries().iter().take_while(|entry| belongs(entry)).count() * N;
         if kept < self.len() {
             let held = self.bytes().get(..kept).unwrap_or_default().to_vec();
@@ -210,7 +212,18 @@ impl<const N: usize> Table<N> {
         }
     }
 
-    fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Drops the zeros that Kafka reserves at the end of an index it writes to, and leaves when it is killed.
+    /// Alone, an entry of zeros may be meant.
+    fn trim(&mut self) {
+        let used = self.entries().iter().rposition(|entry| *entry != [0; N]).map_or(0, |last| last + 1);
+        let count = self.entries().len();
+        if used < count && count > 1 {
+            let held = self.bytes().get(..used * N).unwrap_or_default().to_vec();
+            (self.held, self.saved) = (Held::Own(held), None);
+        }
+    }
+
+    pub(crate) fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         if let Held::Shared(bytes) = &self.held {
             self.held = Held::Own(bytes.to_vec());
         }
@@ -292,6 +305,21 @@ mod tests {
         assert!(late.times.entries().is_empty());
         late.finish();
         assert_eq!(late.times.entries(), [[0, 0, 0, 0, 0, 0, 0, 99, 0, 0, 0, 99]]);
+    }
+
+    #[test]
+    fn space_that_kafka_reserved_is_no_part_of_an_index() {
+        let (mut indexes, size) = filled(0, |n| n);
+        indexes.finish();
+        let reserved = |bytes: &[u8], more: usize| Bytes::from([bytes, &vec![0; more]].concat());
+        let (offsets, times) = (indexes.offsets.bytes(), indexes.times.bytes());
+        let loaded =
+            Indexes::load(1000, size, reserved(offsets, 8 * 1000), reserved(times, 12 * 1000)).unwrap();
+        assert_eq!((loaded.offsets.bytes(), loaded.times.bytes()), (offsets, times));
+        assert_eq!((loaded.max(), loaded.floor(1050)), (indexes.max(), indexes.floor(1050)));
+        assert_eq!(loaded.offsets.unsaved(), (None, offsets), "the file is to be replaced");
+        let empty = Indexes::load(1000, 0, reserved(&[], 8 * 1000), reserved(&[], 12 * 1000)).unwrap();
+        assert_eq!((empty.offsets.len(), empty.times.len(), empty.max()), (0, 0, None));
     }
 
     #[test]

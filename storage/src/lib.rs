@@ -4,7 +4,8 @@
 //! - `batch`: the record batch v2, its header read in place; `record`: the records inside; `codec`: how they
 //!   are compressed; `validate`: what a producer may send; `builder`: the broker's own batches
 //! - `disk`: the seam to the file system; `sim`: one in memory that can lose and refuse
-//! - `index`: offset and time index; `segment`: one `.log` file and its indexes;
+//! - `index`: offset and time index; `txn_index`: aborted transactions; `segment`: one `.log` file and its
+//!   indexes;
 //!   `walk`: batch by batch; `proof`: which bytes may be served
 //! - `producers`: idempotence and open transactions; `epochs`: where each leader epoch began
 //! - `log`: segments in order: append, roll; `config`: its settings; `sync`: making it durable; `reader`:
@@ -12,8 +13,6 @@
 //! - `retain`: deleting old segments; `compact`: keeping the last value of each key; `swap`: putting
 //!   a cleaned segment in the place of some
 //! - `flush`: group commit; `checkpoint`: the small files of a data folder; `dir`: its lock
-//!
-//! Not done: the aborted-transaction index.
 
 pub mod batch;
 pub mod builder;
@@ -40,6 +39,7 @@ mod segment;
 pub mod sim;
 mod swap;
 mod sync;
+mod txn_index;
 pub mod validate;
 mod walk;
 
@@ -47,9 +47,11 @@ pub use batch::{Header, Invalid, Refusal, TimestampType};
 pub use builder::BatchBuilder;
 pub use codec::Codec;
 pub use compact::{CleanRules, Cleaned, Cleaner, Plan};
-pub use disk::{Disk, File, RealDisk};
+pub use disk::{Disk, Entry, File, RealDisk};
 pub use error::{AppendError, Error, Reach, ReadError};
 pub use log::{Appended, Log, LogConfig, OpenMode, Reader, Slice, SyncPoint};
+pub use producers::{TxnGuard, TxnStatus};
 pub use record::{Record, batches, records};
 pub use swap::{CleanedSegment, SealedSegment, Unlink};
+pub use txn_index::{AbortedTxn, TXN_ENTRY};
 pub use validate::{Checked, Rules, validate};

@@ -16,7 +16,7 @@ use crate::disk::{Disk, File};
 use crate::epochs::Epochs;
 use crate::error::{AppendError, Error, ReadError};
 pub use crate::flush::SyncPoint;
-use crate::producers::Producers;
+use crate::producers::{Producers, TxnGuard, TxnStatus};
 use crate::proof::Step;
 pub use crate::reader::{Reader, Slice};
 use crate::segment::{Place, Segment};
@@ -115,16 +115,23 @@ impl Log {
         crate::recover::open(disk, dir, config, how, log_start_offset, now_ms)
     }
 
-    /// Appends a batch: checks its producer, gives it offsets, writes it. After an error the log is as
-    /// before.
+    /// Has this producer, with this epoch, begun a transaction here? If not, its coordinator must be asked
+    /// before a batch of it may; the guard then goes to [`Log::append`].
+    pub fn transaction(&self, producer_id: i64, epoch: i16) -> TxnStatus {
+        self.producers.transaction(producer_id, epoch)
+    }
+
+    /// Appends a batch: checks its producer, gives it offsets, writes it. `guard`: the leave to begin a
+    /// transaction, from [`Log::transaction`]. After an error the log is as before.
     pub fn append(
         &mut self,
         batch: &Checked,
+        guard: Option<TxnGuard>,
         leader_epoch: i32,
         now_ms: i64,
     ) -> Result<Appended, AppendError> {
         self.refuse_if_failed()?;
-        if let Some(before) = self.producers.check(&batch.header, &batch.body)? {
+        if let Some(before) = self.producers.check(&batch.header, &batch.body, guard)? {
             return Ok(Appended {
                 base_offset: before.base_offset(),
                 last_offset: before.last_offset,
@@ -142,6 +149,10 @@ impl Log {
         if self.must_roll(&header, now_ms)? {
             self.roll(now_ms)?;
         }
+        if header.is_control() {
+            // Loads them if need be, so that nothing can fail once the batch is written.
+            self.active().with_txns(&self.segments, |_| ())?;
+        }
         if let Err(error) = self.write(&header, &batch.body) {
             // What it left is not part of the log. If it cannot be cut off now, closing and rolling insist on
             // it.
@@ -152,7 +163,9 @@ impl Log {
         self.end.offset = next;
         self.end.position += bytes as u64;
         self.first_timestamp.get_or_insert(header.max_timestamp);
-        self.producers.update(&header, &batch.body, now_ms);
+        if let Some(ended) = self.producers.update(&header, &batch.body, now_ms) {
+            self.active().with_txns(&self.segments, |index| index.push(&ended))?;
+        }
         self.epochs_changed |= self.epochs.assign(leader_epoch, header.base_offset);
         Ok(Appended {
             base_offset: header.base_offset,
@@ -212,6 +225,7 @@ impl Log {
         let interval = self.config.index_interval_bytes;
         let sealed = Arc::clone(self.active());
         let mut files = sealed.save_indexes(true)?;
+        sealed.save_txns()?;
         files.extend(self.save_snapshot()?);
         self.trim()?;
         // Comes last of what can fail: an empty segment must not be left in the folder while the old one goes

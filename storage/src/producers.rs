@@ -10,8 +10,9 @@
 //! remember, oldest first, so that after a restart all five are still duplicates. Kafka reads that as its
 //! own: the last entry counts.
 //!
-//! Not done: verification of transactions before the first write (KIP-890 part 1), which needs the
-//! coordinator.
+//! A batch may begin a transaction only if the coordinator was asked whether there is one (KIP-890 part 1),
+//! and no marker came since: else a batch that was late would open a transaction that nobody ends. The
+//! question is asked elsewhere; what was known before it is a [`TxnGuard`].
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -56,6 +57,13 @@ pub enum ProducerError {
         /// Whose batch.
         producer_id: i64,
     },
+    /// INVALID_TXN_STATE (48): the batch would begin a transaction here that the coordinator was not asked
+    /// about, or that may have ended since.
+    #[error("producer {producer_id} has no transaction here that its coordinator knows of")]
+    NotVerified {
+        /// Whose batch.
+        producer_id: i64,
+    },
     /// TRANSACTION_COORDINATOR_FENCED (52): the marker is of a coordinator that was replaced.
     #[error("coordinator epoch {given} is older than {current}")]
     CoordinatorFenced {
@@ -64,6 +72,40 @@ pub enum ProducerError {
         /// The epoch we know.
         current: i32,
     },
+}
+
+/// What was known of a producer's markers when somebody asked its coordinator whether a batch may begin a
+/// transaction here. Worth something only while the log is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TxnGuard(i64);
+
+impl TxnGuard {
+    /// No marker was seen.
+    const NO_MARKER: TxnGuard = TxnGuard(-1);
+}
+
+/// Has a producer begun a transaction in this partition?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TxnStatus {
+    /// It has, in this epoch: further batches need no leave.
+    Open,
+    /// It has not: the coordinator must be asked, and the guard be given with the batch.
+    Closed(TxnGuard),
+}
+
+/// A transaction that a marker has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedTxn {
+    /// Whose it was.
+    pub producer_id: i64,
+    /// Offset of its first record.
+    pub first_offset: i64,
+    /// Offset of its marker.
+    pub last_offset: i64,
+    /// The first offset of those that are still open; without any, the offset after the marker.
+    pub last_stable_offset: i64,
+    /// Was it aborted, not committed?
+    pub aborted: bool,
 }
 
 /// A batch that was appended before.
@@ -112,6 +154,8 @@ struct Producer {
     epoch: i16,
     coordinator_epoch: i32,
     txn_first_offset: Option<i64>,
+    /// Its last marker, as far as this process has seen it: snapshots do not tell.
+    guard: TxnGuard,
     /// Time of the last marker or batch, as snapshots carry it.
     timestamp: i64,
     /// When we last heard of it, by our clock: a producer does not expire because its records are old.
@@ -130,13 +174,31 @@ pub struct Producers {
 }
 
 impl Producers {
-    /// May this batch be appended? `Some` if it was before.
-    pub fn check(&self, header: &Header, body: &Bytes) -> Result<Option<BatchMeta>, ProducerError> {
+    /// Has this producer, with this epoch, an open transaction?
+    pub fn transaction(&self, producer_id: i64, epoch: i16) -> TxnStatus {
+        match self.known.get(&producer_id) {
+            Some(producer) if producer.txn_first_offset.is_some() && producer.epoch == epoch => {
+                TxnStatus::Open
+            }
+            known => TxnStatus::Closed(known.map_or(TxnGuard::NO_MARKER, |producer| producer.guard)),
+        }
+    }
+
+    /// May this batch be appended? `Some` if it was before. `guard`: what [`Producers::transaction`] said
+    /// before the coordinator was asked.
+    pub fn check(
+        &self,
+        header: &Header,
+        body: &Bytes,
+        guard: Option<TxnGuard>,
+    ) -> Result<Option<BatchMeta>, ProducerError> {
         if !header.has_producer() {
             return Ok(None);
         }
-        let Some(producer) = self.known.get(&header.producer_id) else { return Ok(None) };
         let producer_id = header.producer_id;
+        let Some(producer) = self.known.get(&producer_id) else {
+            return self.check_verified(header, guard).map(|()| None);
+        };
         if header.producer_epoch < producer.epoch {
             let (given, current) = (header.producer_epoch, producer.epoch);
             return Err(ProducerError::InvalidEpoch { producer_id, given, current });
@@ -150,6 +212,7 @@ impl Producers {
         if let Some(duplicate) = producer.duplicate(header) {
             return Ok(Some(duplicate));
         }
+        self.check_verified(header, guard)?;
         producer.check_sequence(header)?;
         match producer.txn_first_offset {
             Some(_) if !header.is_transactional() => Err(ProducerError::InvalidTxnState { producer_id }),
@@ -157,11 +220,23 @@ impl Producers {
         }
     }
 
+    /// Only what has begun, or is known to the coordinator, may go on.
+    fn check_verified(&self, header: &Header, guard: Option<TxnGuard>) -> Result<(), ProducerError> {
+        let producer_id = header.producer_id;
+        if !header.is_transactional() || header.is_control() {
+            return Ok(());
+        }
+        match self.transaction(producer_id, header.producer_epoch) {
+            TxnStatus::Closed(now) if guard != Some(now) => Err(ProducerError::NotVerified { producer_id }),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes note of a batch that is in the log: its header has its offsets by now. Asks nothing: also used
-    /// to replay.
-    pub fn update(&mut self, header: &Header, body: &Bytes, now_ms: i64) {
+    /// to replay. Returns the transaction that it ended, if it did.
+    pub fn update(&mut self, header: &Header, body: &Bytes, now_ms: i64) -> Option<EndedTxn> {
         if !header.has_producer() {
-            return;
+            return None;
         }
         let producer =
             self.known.entry(header.producer_id).or_insert_with(|| Producer::new(header.producer_epoch));
@@ -172,14 +247,16 @@ impl Producers {
         producer.timestamp = header.max_timestamp;
         producer.seen_ms = now_ms;
         if header.is_control() {
-            if let Some(marker) = Marker::read(header, body) {
-                producer.coordinator_epoch = marker.coordinator_epoch;
-                if let Some(first) = producer.txn_first_offset.take() {
-                    self.open.remove(&first);
-                    self.ended.push_back((first, header.last_offset()));
-                }
-            }
-            return;
+            let marker = Marker::read(header, body)?;
+            producer.coordinator_epoch = marker.coordinator_epoch;
+            producer.guard = TxnGuard(header.last_offset());
+            let first_offset = producer.txn_first_offset.take()?;
+            self.open.remove(&first_offset);
+            let last_offset = header.last_offset();
+            self.ended.push_back((first_offset, last_offset));
+            let last_stable_offset = self.open.keys().next().copied().unwrap_or(header.next_offset());
+            let (producer_id, aborted) = (header.producer_id, !marker.commit);
+            return Some(EndedTxn { producer_id, first_offset, last_offset, last_stable_offset, aborted });
         }
         producer.remember(BatchMeta {
             last_sequence: header.last_sequence(),
@@ -191,6 +268,7 @@ impl Producers {
             producer.txn_first_offset = Some(header.base_offset);
             self.open.insert(header.base_offset, header.producer_id);
         }
+        None
     }
 
     /// The first offset that a transaction still holds back from `read_committed`, below `high_watermark`: of
@@ -311,6 +389,7 @@ impl Producer {
             epoch,
             coordinator_epoch: -1,
             txn_first_offset: None,
+            guard: TxnGuard::NO_MARKER,
             timestamp: -1,
             seen_ms: 0,
             recent: VecDeque::new(),
@@ -328,10 +407,15 @@ impl Producer {
         let same = |batch: &&BatchMeta| {
             batch.base_sequence() == header.base_sequence && batch.last_sequence == header.last_sequence()
         };
-        self.recent.iter().filter(|_| header.producer_epoch == self.epoch).find(same).copied()
+        let may_repeat = header.producer_epoch == self.epoch && header.base_sequence != NO_SEQUENCE;
+        self.recent.iter().filter(|_| may_repeat).find(same).copied()
     }
 
+    /// The coordinators' own batches have no sequence numbers: they are not sent twice.
     fn check_sequence(&self, header: &Header) -> Result<(), ProducerError> {
+        if header.base_sequence == NO_SEQUENCE {
+            return Ok(());
+        }
         let given = header.base_sequence;
         let last = self.recent.back().map_or(NO_SEQUENCE, |batch| batch.last_sequence);
         let next = if last == NO_SEQUENCE { 0 } else { last.wrapping_add(1) & i32::MAX };
@@ -350,6 +434,7 @@ impl Producer {
 /// A transaction's end: key `version i16, type i16 (0 abort, 1 commit)`, value `version i16, coordinatorEpoch
 /// i32`.
 struct Marker {
+    commit: bool,
     coordinator_epoch: i32,
 }
 
@@ -361,6 +446,6 @@ impl Marker {
         let (_version, kind) = (key.try_get_i16().ok()?, key.try_get_i16().ok()?);
         value.try_get_i16().ok()?;
         let coordinator_epoch = value.try_get_i32().ok()?;
-        (0..=1).contains(&kind).then_some(Marker { coordinator_epoch })
+        (0..=1).contains(&kind).then_some(Marker { commit: kind == 1, coordinator_epoch })
     }
 }

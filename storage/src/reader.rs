@@ -6,7 +6,9 @@ use bytes::Bytes;
 
 use crate::error::Error;
 use crate::log::Mark;
+use crate::record::batches;
 use crate::segment::Segment;
+use crate::txn_index::AbortedTxn;
 
 /// Some whole batches, one after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +58,21 @@ impl Reader {
             return Ok(Slice { bytes, base_offset: found.header.base_offset });
         }
         Ok(nothing)
+    }
+
+    /// The aborted transactions with records in what was read, in the order of their markers: what a
+    /// `read_committed` consumer must leave out. May touch the disk.
+    pub fn aborted(&self, slice: &Slice) -> Result<Vec<AbortedTxn>, Error> {
+        let mut found = Vec::new();
+        let Some((last, _)) = batches(&slice.bytes).last() else { return Ok(found) };
+        let first = self.segments.partition_point(|segment| segment.base <= self.offset).saturating_sub(1);
+        for segment in self.segments.iter().skip(first) {
+            let all = &self.segments;
+            if segment.with_txns(all, |index| index.collect(self.offset, last.next_offset(), &mut found))? {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// Where reading ends in this segment.

@@ -6,6 +6,7 @@
 //! blocks, segments that were not yet in the folder's order. All of that was never acknowledged as synced and
 //! is cut.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -44,10 +45,13 @@ pub(crate) fn open(
     let mut log = load(place, config, &found, log_start_offset, now_ms)?;
     (log.unsynced.parent, log.unsynced.dir) = (is_new, is_new);
     log.epochs = load_epochs(&log)?;
-    match how {
-        OpenMode::Clean => log.end.offset = clean_end(&log)?,
-        OpenMode::Recover { recovery_point } => recover(&mut log, recovery_point)?,
-    }
+    let first = match how {
+        OpenMode::Clean => {
+            log.end.offset = clean_end(&log)?;
+            None
+        }
+        OpenMode::Recover { recovery_point } => Some(recover(&mut log, recovery_point)?),
+    };
     let end = log.end.offset;
     if end < log.start {
         let why = "the log ends before its start";
@@ -56,11 +60,18 @@ pub(crate) fn open(
     log.active().proof.ends_below(end);
     log.advance_start(log.first_base_offset());
     log.synced = log.end;
-    if let OpenMode::Recover { recovery_point } = how {
-        log.recovery_point = recovery_point;
-    }
     forget_from(&mut log, end)?;
-    load_producers(&mut log, now_ms)?;
+    match (how, first) {
+        (OpenMode::Recover { recovery_point }, Some(first)) => {
+            log.recovery_point = recovery_point;
+            cut_txns(&log, first, recovery_point)?;
+            load_producers(&mut log, Some(recovery_point), now_ms)?;
+            settle(&log, first, end > recovery_point)?;
+        }
+        _ => load_producers(&mut log, None, now_ms)?,
+    }
+    // So that whatever is appended can be noted in them.
+    log.active().with_txns(&log.segments, |_| ())?;
     Ok(log)
 }
 
@@ -77,6 +88,8 @@ struct Folder {
     /// Base offset and size.
     logs: Vec<(i64, u64)>,
     snapshots: Vec<i64>,
+    /// Segments of which there is an index of aborted transactions.
+    txns: HashSet<i64>,
 }
 
 impl Folder {
@@ -88,6 +101,7 @@ impl Folder {
             match (offset, suffix) {
                 (Some(base), "log") => folder.logs.push((base, entry.len)),
                 (Some(offset), "snapshot") => folder.snapshots.push(offset),
+                (Some(base), "txnindex") => drop(folder.txns.insert(base)),
                 (_, suffix) if LEFTOVERS.contains(&suffix) => {
                     let path = place.dir.join(&entry.name);
                     place.disk.remove(&path).at(&path)?;
@@ -125,6 +139,7 @@ fn load(
     for (segment, next) in segments.iter().zip(segments.iter().skip(1)) {
         segment.proof.ends_below(next.base);
     }
+    segments.iter().filter(|segment| !found.txns.contains(&segment.base)).for_each(|s| s.no_txns());
     Ok(Log {
         place,
         config,
@@ -174,8 +189,9 @@ fn clean_end(log: &Log) -> Result<i64, Error> {
     Ok(end)
 }
 
-/// Walks what may not be synced, and cuts it where it stops being a log.
-fn recover(log: &mut Log, recovery_point: i64) -> Result<(), Error> {
+/// Walks what may not be synced, and cuts it where it stops being a log. Returns the number of the first
+/// segment that was looked at.
+fn recover(log: &mut Log, recovery_point: i64) -> Result<usize, Error> {
     let segments = Arc::clone(&log.segments);
     let first = segments.partition_point(|segment| segment.base <= recovery_point).saturating_sub(1);
     let mut next = segments.get(first).map_or(log.end.offset, |segment| segment.base);
@@ -211,7 +227,7 @@ fn recover(log: &mut Log, recovery_point: i64) -> Result<(), Error> {
     }
     let active = log.active();
     log.end = Mark { offset: next, segment: active.base, position: active.size() };
-    settle(log, first, next > recovery_point)
+    Ok(first)
 }
 
 /// Checks one segment and completes its indexes. Returns where it stops being one, and why.
@@ -315,11 +331,21 @@ fn cut(log: &mut Log, n: usize, position: u64) -> Result<(), Error> {
     log.place.sync_dir()
 }
 
+/// What the files say of transactions that ended below the recovery point was synced before that was kept;
+/// the rest is read from the log again.
+fn cut_txns(log: &Log, first: usize, recovery_point: i64) -> Result<(), Error> {
+    for segment in log.segments.iter().skip(first) {
+        segment.with_txns(&log.segments, |index| index.cut_back(recovery_point))?;
+    }
+    Ok(())
+}
+
 /// Makes what was walked durable, since a kill leaves good batches that were never synced, and saves the
 /// indexes of sealed segments.
-fn settle(log: &mut Log, first: usize, unsynced: bool) -> Result<(), Error> {
+fn settle(log: &Log, first: usize, unsynced: bool) -> Result<(), Error> {
     let sealed = log.segments.len() - 1;
     for segment in log.segments.iter().take(sealed).skip(first) {
+        segment.save_txns()?;
         let mut files = segment.save_indexes(true)?;
         if unsynced {
             let path = segment.path("log");
@@ -349,20 +375,25 @@ fn forget_from(log: &mut Log, end: i64) -> Result<(), Error> {
     if gone.is_empty() { Ok(()) } else { log.place.sync_dir() }
 }
 
-/// Producers from the newest snapshot that can be read, and the batches since.
-fn load_producers(log: &mut Log, now_ms: i64) -> Result<(), Error> {
+/// Producers from the newest snapshot that can be read, and the batches since. With a recovery point, from
+/// one that does not lie behind it: the transactions that were aborted since are found on the way.
+fn load_producers(log: &mut Log, recovery_point: Option<i64>, now_ms: i64) -> Result<(), Error> {
     let mut from = log.segments.first().map_or(0, |segment| segment.base);
-    while let Some(offset) = log.snapshots.last().copied() {
+    let mut damaged = Vec::new();
+    let recovery_point = recovery_point.unwrap_or(i64::MAX);
+    for offset in log.snapshots.iter().rev().copied().filter(|offset| *offset <= recovery_point) {
         let bytes = checkpoint::read(&*log.place.disk, &log.place.path(offset, "snapshot"))?;
         if let Some(producers) = bytes.and_then(|bytes| Producers::from_snapshot(&bytes, now_ms)) {
             log.producers = producers;
             from = offset;
             break;
         }
-        log.snapshots.pop();
+        damaged.push(offset);
     }
-    let first = log.segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
-    for segment in log.segments.iter().skip(first) {
+    log.snapshots.retain(|offset| !damaged.contains(offset));
+    let segments = Arc::clone(&log.segments);
+    let first = segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
+    for segment in segments.iter().skip(first) {
         if from >= log.end.offset {
             break;
         }
@@ -372,12 +403,10 @@ fn load_producers(log: &mut Log, now_ms: i64) -> Result<(), Error> {
             if found.header.last_offset() < from {
                 continue;
             }
-            let len = found.header.total_len();
-            let body = match found.header.is_control() {
-                true => segment.read(found.position, len)?.slice(crate::batch::HEADER_LEN..),
-                false => bytes::Bytes::new(),
-            };
-            log.producers.update(&found.header, &body, now_ms);
+            let ended = segment.replay(&found, &mut log.producers, now_ms)?;
+            if let Some(ended) = ended.filter(|ended| ended.last_offset >= recovery_point) {
+                segment.with_txns(&segments, |index| index.push(&ended))?;
+            }
         }
     }
     Ok(())

@@ -112,7 +112,7 @@ impl Log {
         }
         let doomed: Vec<_> = self.segments.iter().take(count).cloned().collect();
         for segment in &doomed {
-            segment.retire()?;
+            segment.retire(&self.segments)?;
         }
         for segment in &doomed {
             self.doom(segment.base, now_ms)?;

@@ -18,6 +18,7 @@ use crate::disk::{Disk, File};
 use crate::error::{At, Error};
 use crate::index::{Floor, Indexes, Table};
 use crate::proof::{Hints, Hole, Proof, Step, Survey};
+use crate::txn_index::TxnIndex;
 use crate::walk::Walk;
 
 /// What all segments of a log share.
@@ -47,6 +48,8 @@ pub(crate) struct Segment {
     size: AtomicU64,
     content: Mutex<Content>,
     indexes: Mutex<Option<Indexes>>,
+    /// The aborted transactions; none until somebody asks. Taken before the lock of the indexes.
+    pub(crate) txns: Mutex<Option<TxnIndex>>,
     /// Its files have lost their names, or are about to: what is needed of them is held.
     retired: AtomicBool,
     /// Bytes between index entries, should they have to be made again.
@@ -79,9 +82,9 @@ impl Segment {
     pub(crate) fn sealed(place: &Arc<Place>, base: i64, size: u64, interval: u32) -> Segment {
         let content = Mutex::new(Content::Sealed(None));
         let (place, size) = (Arc::clone(place), AtomicU64::new(size));
-        let (indexes, retired) = (Mutex::new(None), AtomicBool::new(false));
+        let (indexes, txns, retired) = (Mutex::new(None), Mutex::new(None), AtomicBool::new(false));
         let proof = Proof::from(size.load(Ordering::Relaxed));
-        Segment { base, place, size, content, indexes, retired, interval, proof }
+        Segment { base, place, size, content, indexes, txns, retired, interval, proof }
     }
 
     /// A segment that is written to: an existing one, or else a new one.
@@ -108,6 +111,7 @@ impl Segment {
     ) -> Result<Segment, Error> {
         let segment = Segment::open(place, base, capacity, interval)?;
         segment.set_indexes(Indexes::new(base));
+        segment.no_txns();
         Ok(segment)
     }
 
@@ -149,9 +153,15 @@ impl Segment {
         }
     }
 
+    /// There is no file of aborted transactions, so there are none.
+    pub(crate) fn no_txns(&self) {
+        *self.txns.lock() = Some(TxnIndex::default());
+    }
+
     /// Holds on to the contents, so that readers who have the segment go on when its files lose their names:
-    /// from now on it asks nothing of them. Called under the partition's lock.
-    pub(crate) fn retire(&self) -> Result<(), Error> {
+    /// from now on it asks nothing of them. Called under the partition's lock; `all` are the log's segments.
+    pub(crate) fn retire(&self, all: &[Arc<Segment>]) -> Result<(), Error> {
+        self.with_txns(all, |_| ())?;
         let _indexes = self.indexes.lock();
         if let Content::Sealed(slot) = &mut *self.content.lock() {
             self.map(slot)?;
@@ -277,14 +287,22 @@ impl Segment {
         Ok(good)
     }
 
-    /// An error unless all that is in it is good.
-    pub(crate) fn insist(&self) -> Result<(), Error> {
+    /// An error unless all that is in it is good. `pace` is told how many bytes had to be checked for that;
+    /// false if it ended the check.
+    pub(crate) fn insist(&self, mut pace: impl FnMut(u64) -> bool) -> Result<bool, Error> {
+        let known = self.proof.until(0);
+        if known >= self.size() {
+            return Ok(true);
+        }
         for step in Survey::new(self, Floor::default(), Hints::OfSegment) {
-            if let Step::Bad(hole) = step? {
-                return Err(hole.error(self));
+            match step? {
+                Step::Bad(hole) => return Err(hole.error(self)),
+                Step::Good(found) if found.position < known => {}
+                Step::Good(found) if pace(found.header.total_len() as u64) => {}
+                Step::Good(_) => return Ok(false),
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Runs `ask` on the indexes, which are loaded or made first if need be.
@@ -405,14 +423,17 @@ impl Segment {
             // A file with other contents may be mapped: it is replaced, not overwritten.
             (None, all) => checkpoint::replace(&*self.place.disk, &path, all)?,
             (Some(_), []) => return Ok(None),
-            (Some(at), more) => {
-                let file = self.place.disk.open(&path, true, 0).at(&path)?;
-                file.append(at, &mut [IoSlice::new(more)]).at(&path)?;
-                file
-            }
+            (Some(at), more) => self.append_to(&path, at, more)?,
         };
         table.saved();
         Ok(Some(file))
+    }
+
+    /// Adds to a file of which `at` bytes count.
+    pub(crate) fn append_to(&self, path: &Path, at: u64, more: &[u8]) -> Result<Arc<dyn File>, Error> {
+        let file = self.place.disk.open(path, true, 0).at(path)?;
+        file.append(at, &mut [IoSlice::new(more)]).at(path)?;
+        Ok(file)
     }
 
     /// Cuts everything from `position` on. Nobody may be reading there.
@@ -437,5 +458,9 @@ impl Segment {
 
     pub(crate) fn dir(&self) -> &Path {
         &self.place.dir
+    }
+
+    pub(crate) fn disk(&self) -> &dyn Disk {
+        &*self.place.disk
     }
 }

@@ -126,7 +126,7 @@ impl Log {
             });
         }
         for sealed in found {
-            sealed.segment.retire()?;
+            sealed.segment.retire(&self.segments)?;
         }
         if let Err(error) = rename_all(&place, new.base_offset, ".cleaned", ".swap") {
             // Without its log it is no swap; the next start would remove them too.

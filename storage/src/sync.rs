@@ -75,15 +75,16 @@ impl Log {
         }
     }
 
-    /// Writes down what is new in the caches: index entries, producers, leader epochs. To be called before a
-    /// new recovery point is kept (recovery trusts the index below it), which makes recovery short. A few
-    /// small syncs.
+    /// Writes down what is new in the caches: index entries, aborted transactions, producers, leader epochs.
+    /// To be called before a new recovery point is kept (recovery trusts the indexes below it), which makes
+    /// recovery short. A few small syncs.
     pub fn checkpoint(&mut self) -> Result<(), Error> {
         for file in self.active().save_indexes(false)? {
             let synced = file.sync().at(&self.place.dir);
             synced.inspect_err(|_| self.active().indexes_lost())?;
             self.unsynced.dir = true;
         }
+        self.active().save_txns()?;
         self.save_snapshot()?;
         self.save_epochs()
     }
@@ -105,6 +106,7 @@ impl Log {
     /// logs that are synced together.
     pub fn finish(&mut self) -> Result<(), Error> {
         let mut files = self.active().save_indexes(true)?;
+        self.active().save_txns()?;
         files.extend(self.save_snapshot()?);
         if self.torn || !files.is_empty() {
             self.trim()?;
@@ -122,7 +124,7 @@ impl Log {
     }
 
     /// Writes the producers down as they are at the log's end, unless they are already. Two generations are
-    /// kept.
+    /// kept, and the newest that does not lie behind the recovery point: recovery replays from there.
     pub(crate) fn save_snapshot(&mut self) -> Result<Option<Arc<dyn File>>, Error> {
         let offset = self.end.offset;
         if self.snapshots.last() == Some(&offset) {
@@ -132,9 +134,14 @@ impl Log {
         let path = self.place.path(offset, "snapshot");
         let file = checkpoint::replace(disk, &path, &self.producers.snapshot())?;
         self.snapshots.push(offset);
-        while self.snapshots.len() > 2 {
+        while let [_, second, _, ..] = self.snapshots[..] {
+            let gone = match second <= self.recovery_point {
+                true => 0,
+                false if self.snapshots.len() > 3 => 1,
+                false => break,
+            };
             // One that cannot be removed does no harm.
-            let _ = disk.remove(&self.place.path(self.snapshots.remove(0), "snapshot"));
+            let _ = disk.remove(&self.place.path(self.snapshots.remove(gone), "snapshot"));
         }
         Ok(Some(file))
     }

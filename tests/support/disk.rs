@@ -7,9 +7,9 @@ use braid::broker::Broker;
 use braid::config::BrokerConfig;
 use braid::machine::Clock;
 use braid::metrics::Metrics;
-use braid::topic::Partition;
+use braid::topic::{Fault, Marker, Partition};
 use braid_storage::sim::SimDisk;
-use braid_storage::{batches, records};
+use braid_storage::{BatchBuilder, Log, TxnStatus, batches, records};
 
 /// A day in 2023, as good as any.
 pub const NOW: i64 = 1_700_000_000_000;
@@ -41,6 +41,26 @@ pub fn try_open(disk: &SimDisk) -> Result<Arc<Broker>, String> {
 /// The only partition of a topic.
 pub fn partition(broker: &Broker, topic: &str) -> Option<Arc<Partition>> {
     broker.topic(topic).and_then(|topic| topic.partition(0))
+}
+
+/// Appends a record within a producer's transaction, or ends it: `Some(true)` commits. Returns its offset.
+pub fn transact(partition: &Arc<Partition>, producer_id: i64, ends: Option<bool>) -> Result<i64, Fault> {
+    if let Some(commit) = ends {
+        let marker = Marker { producer_id, producer_epoch: 0, coordinator_epoch: 1, commit };
+        return Ok(partition.append_marker(marker, NOW)?.last_offset);
+    }
+    let leave = match partition.transaction(producer_id, 0)? {
+        TxnStatus::Open => None,
+        TxnStatus::Closed(guard) => Some(guard),
+    };
+    let last = |log: &mut Log| {
+        let known = log.producers().all().find(|known| known.producer_id == producer_id);
+        known.map_or(-1, |known| known.last_sequence)
+    };
+    let sequence = partition.with_log(last)? + 1;
+    let mut batch = BatchBuilder::new().producer(producer_id, 0, sequence).transactional();
+    batch.push(NOW, None, Some(&[b'x'; 40]), &[]);
+    Ok(partition.append(&batch.build(), leave, NOW)?.last_offset)
 }
 
 /// Every record of a log, by offset; the bounds are checked on the way.

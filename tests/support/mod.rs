@@ -107,7 +107,7 @@ impl TestBroker {
         let local = SocketAddr::from(([127, 0, 0, 1], 9092));
         let address = SocketAddr::from(([127, 0, 0, 1], 50_000));
         let counted = Mutex::new(self.broker.metrics.listener("PLAINTEXT").opened());
-        let peer = Peer { address, local, listener: "PLAINTEXT".into(), counted };
+        let peer = Peer { address, local, listener: "PLAINTEXT".into(), counted, order: Default::default() };
         let end = tokio::spawn(connection::serve(self.service.clone(), theirs, peer, self.stop.subscribe()));
         Client { stream: Box::new(ours), next: 0, end: Some(end) }
     }

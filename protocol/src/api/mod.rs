@@ -30,6 +30,15 @@ pub mod offset_commit;
 pub mod offset_fetch;
 pub mod sync_group;
 
+// Transactions.
+pub mod add_offsets_to_txn;
+pub mod add_partitions_to_txn;
+pub mod describe_transactions;
+pub mod end_txn;
+pub mod list_transactions;
+pub mod txn_offset_commit;
+pub mod write_txn_markers;
+
 // Administration.
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
@@ -41,10 +50,12 @@ pub mod delete_groups;
 pub mod delete_records;
 pub mod delete_topics;
 pub mod describe_acls;
+pub mod describe_client_quotas;
 pub mod describe_configs;
 pub mod describe_log_dirs;
 pub mod describe_producers;
 pub mod describe_quorum;
+pub mod describe_user_scram_credentials;
 pub mod elect_leaders;
 pub mod incremental_alter_configs;
 pub mod list_config_resources;

@@ -3,6 +3,7 @@
 pub mod consumer;
 pub mod consumer_group;
 pub mod offsets;
+pub mod transactions;
 
 use std::ops::RangeInclusive;
 

@@ -166,6 +166,8 @@ macro_rules! apis {
 }
 
 apis! {
+    add_offsets_to_txn::AddOffsetsToTxn AddOffsetsToTxnRequest AddOffsetsToTxnResponse
+    add_partitions_to_txn::AddPartitionsToTxn AddPartitionsToTxnRequest AddPartitionsToTxnResponse
     alter_configs::AlterConfigs AlterConfigsRequest AlterConfigsResponse
     alter_partition_reassignments::AlterPartitionReassignments
         AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse
@@ -182,6 +184,7 @@ apis! {
     delete_records::DeleteRecords DeleteRecordsRequest DeleteRecordsResponse
     delete_topics::DeleteTopics DeleteTopicsRequest DeleteTopicsResponse
     describe_acls::DescribeAcls DescribeAclsRequest DescribeAclsResponse
+    describe_client_quotas::DescribeClientQuotas DescribeClientQuotasRequest DescribeClientQuotasResponse
     describe_cluster::DescribeCluster DescribeClusterRequest DescribeClusterResponse
     describe_configs::DescribeConfigs DescribeConfigsRequest DescribeConfigsResponse
     describe_groups::DescribeGroups DescribeGroupsRequest DescribeGroupsResponse
@@ -190,7 +193,12 @@ apis! {
     describe_quorum::DescribeQuorum DescribeQuorumRequest DescribeQuorumResponse
     describe_topic_partitions::DescribeTopicPartitions
         DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse
+    describe_transactions::DescribeTransactions
+        DescribeTransactionsRequest DescribeTransactionsResponse
+    describe_user_scram_credentials::DescribeUserScramCredentials
+        DescribeUserScramCredentialsRequest DescribeUserScramCredentialsResponse
     elect_leaders::ElectLeaders ElectLeadersRequest ElectLeadersResponse
+    end_txn::EndTxn EndTxnRequest EndTxnResponse
     fetch::Fetch FetchRequest FetchResponse
     find_coordinator::FindCoordinator FindCoordinatorRequest FindCoordinatorResponse
     heartbeat::Heartbeat HeartbeatRequest HeartbeatResponse
@@ -204,6 +212,7 @@ apis! {
     list_offsets::ListOffsets ListOffsetsRequest ListOffsetsResponse
     list_partition_reassignments::ListPartitionReassignments
         ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse
+    list_transactions::ListTransactions ListTransactionsRequest ListTransactionsResponse
     metadata::Metadata MetadataRequest MetadataResponse
     offset_commit::OffsetCommit OffsetCommitRequest OffsetCommitResponse
     offset_delete::OffsetDelete OffsetDeleteRequest OffsetDeleteResponse
@@ -211,7 +220,9 @@ apis! {
     offset_for_leader_epoch::OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse
     produce::Produce ProduceRequest ProduceResponse
     sync_group::SyncGroup SyncGroupRequest SyncGroupResponse
+    txn_offset_commit::TxnOffsetCommit TxnOffsetCommitRequest TxnOffsetCommitResponse
     update_features::UpdateFeatures UpdateFeaturesRequest UpdateFeaturesResponse
+    write_txn_markers::WriteTxnMarkers WriteTxnMarkersRequest WriteTxnMarkersResponse
 }
 
 /// What stands in records and opaque bytes goes through the same tests.
@@ -238,6 +249,8 @@ data! {
     offset_commit_value: crate::data::offsets::OffsetCommitValue;
     group_metadata_key: crate::data::offsets::GroupMetadataKey;
     group_metadata_value: crate::data::offsets::GroupMetadataValue;
+    transaction_log_key: crate::data::transactions::TransactionLogKey;
+    transaction_log_value: crate::data::transactions::TransactionLogValue;
     consumer_group_metadata_key: super::ConsumerGroupMetadataKey;
     consumer_group_metadata_value: super::ConsumerGroupMetadataValue;
     consumer_group_member_metadata_key: super::ConsumerGroupMemberMetadataKey;

@@ -198,7 +198,16 @@ impl Consumers {
         if let Some(member) = self.plan.members.get(id).cloned() {
             self.heard(turn, id, &member, None);
         }
-        answer(turn, id, epoch)
+        self.answer(turn, id, epoch)
+    }
+
+    fn answer(&self, turn: &Turn<'_>, id: &str, epoch: i32) -> Response {
+        Response {
+            member_id: Some(id.to_owned()),
+            member_epoch: epoch,
+            heartbeat_interval_ms: self.heartbeat_interval(turn),
+            ..Default::default()
+        }
     }
 
     fn move_on(&mut self, turn: &mut Turn<'_>, beat: &Beat, mut plan: Plan) -> Result<Response, Refused> {
@@ -222,7 +231,7 @@ impl Consumers {
         self.advance(turn, &mut plan, id, owned.as_ref(), changed);
         let current = plan.current.get(id).cloned().unwrap_or_default();
         let before = self.plan.current_of(id);
-        let mut response = answer(turn, id, current.epoch);
+        let mut response = self.answer(turn, id, current.epoch);
         if joins || beat.is_full() || before.is_none_or(|before| before.assigned != current.assigned) {
             response.assignment = Some(assignment(&current));
         }
@@ -355,15 +364,6 @@ impl Plan {
             current.epoch, r.member_epoch
         );
         Err((ErrorCode::FENCED_MEMBER_EPOCH, why))
-    }
-}
-
-fn answer(turn: &Turn<'_>, id: &str, epoch: i32) -> Response {
-    Response {
-        member_id: Some(id.to_owned()),
-        member_epoch: epoch,
-        heartbeat_interval_ms: turn.config.consumer_heartbeat_interval_ms,
-        ..Default::default()
     }
 }
 

@@ -91,10 +91,12 @@ impl Consumers {
         let now = turn.now;
         let members = &self.plan.members;
         self.sessions.retain(|id, _| members.contains_key(id));
-        for (id, member) in members {
-            let new = || Session { expires: now.saturating_add(session_timeout(turn, member)), act_by: None };
-            self.sessions.entry(id.clone()).or_insert_with(new);
-        }
+        let new = members.iter().filter(|(id, _)| !self.sessions.contains_key(*id)).map(|(id, member)| {
+            let expires = now.saturating_add(self.session_timeout(turn, member));
+            (id.clone(), Session { expires, act_by: None })
+        });
+        let new: Vec<_> = new.collect();
+        self.sessions.extend(new);
         let acting: Vec<String> = members.keys().filter(|id| self.must_act(id)).cloned().collect();
         for id in acting {
             let by = self.act_by(&id, now);
@@ -121,7 +123,7 @@ impl Consumers {
 
     /// A member was heard of. What it said decides whether it must act, and by when.
     fn heard(&mut self, turn: &Turn<'_>, id: &str, member: &Member, act_by: Option<Millis>) {
-        let expires = turn.now.saturating_add(session_timeout(turn, member));
+        let expires = turn.now.saturating_add(self.session_timeout(turn, member));
         self.sessions.insert(id.to_owned(), Session { expires, act_by });
     }
 
@@ -143,14 +145,27 @@ impl Consumers {
         self.write(turn, &Plan::default());
     }
 
+    /// How long a member may be silent: a classic one by what it said, the others by the group's config.
+    fn session_timeout(&self, turn: &Turn<'_>, member: &Member) -> Millis {
+        let said = member.classic.as_ref().map(|c| Millis::from(c.session_timeout_ms));
+        let set = || self.config(turn, "consumer.session.timeout.ms").map(Millis::from);
+        said.or_else(set).unwrap_or(turn.config.consumer_session_timeout_ms)
+    }
+
+    /// How often a member is to beat.
+    fn heartbeat_interval(&self, turn: &Turn<'_>) -> i32 {
+        let set = self.config(turn, "consumer.heartbeat.interval.ms");
+        set.unwrap_or(turn.config.consumer_heartbeat_interval_ms)
+    }
+
+    /// A config of this group, if it is set.
+    fn config(&self, turn: &Turn<'_>, name: &str) -> Option<i32> {
+        self.latest.group_configs(turn.group_id)?.get(name)?.parse().ok()
+    }
+
     fn write(&self, turn: &mut Turn<'_>, next: &Plan) {
         let group = turn.group_id;
         let record = |change| Record::Consumer { group: group.to_owned(), change };
         turn.out.records.extend(self.plan.changes(next).into_iter().map(record));
     }
-}
-
-fn session_timeout(turn: &Turn<'_>, member: &Member) -> Millis {
-    let own = member.classic.as_ref().map(|c| Millis::from(c.session_timeout_ms));
-    own.unwrap_or(turn.config.consumer_session_timeout_ms)
 }

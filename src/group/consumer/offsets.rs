@@ -1,32 +1,30 @@
 //! Who may commit and ask for the offsets of a KIP-848 group. Pure.
 
 use braid_protocol::ErrorCode;
-use braid_protocol::api::offset_commit::OffsetCommitRequest;
 use braid_protocol::api::offset_fetch::OffsetFetchRequestGroup;
 
 use super::Consumers;
+use crate::group::Commit;
 
 /// From this version OffsetCommit knows member epochs.
 const EPOCHS_FROM: i16 = 9;
 
 impl Consumers {
-    /// Whether the sender may commit at all: an administrator while the group is empty, or a member in an
-    /// epoch that it has or had.
-    pub(in crate::group) fn check_commit(
-        &self,
-        request: &OffsetCommitRequest,
-        version: i16,
-    ) -> Result<(), ErrorCode> {
-        let OffsetCommitRequest { generation_id_or_member_epoch: epoch, member_id: id, .. } = request;
-        if *epoch < 0 && self.plan.members.is_empty() {
+    /// Whether the sender may commit at all: an administrator while the group is empty, a member in an epoch
+    /// that it has or had, or a producer that names no member.
+    pub(in crate::group) fn check_commit(&self, commit: &Commit) -> Result<(), ErrorCode> {
+        let request = &commit.request;
+        let (id, epoch) = (&request.member_id, request.generation_id_or_member_epoch);
+        let in_txn = commit.txn.is_some();
+        if (epoch < 0 && self.plan.members.is_empty()) || (in_txn && commit.names_nobody()) {
             return Ok(());
         }
         let member = self.plan.sender(id, request.group_instance_id.as_deref()).map_err(|(code, _)| code)?;
         let current = self.plan.current_of(id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
         match member.classic {
-            Some(_) if *epoch != current.epoch => Err(ErrorCode::ILLEGAL_GENERATION),
-            None if version < EPOCHS_FROM => Err(ErrorCode::UNSUPPORTED_VERSION),
-            None if *epoch > current.epoch || *epoch < 0 => Err(ErrorCode::STALE_MEMBER_EPOCH),
+            Some(_) if epoch != current.epoch => Err(ErrorCode::ILLEGAL_GENERATION),
+            None if commit.version < EPOCHS_FROM && !in_txn => Err(ErrorCode::UNSUPPORTED_VERSION),
+            None if epoch > current.epoch || epoch < 0 => Err(ErrorCode::STALE_MEMBER_EPOCH),
             _ => Ok(()),
         }
     }

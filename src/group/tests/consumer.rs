@@ -173,7 +173,7 @@ fn commits_and_fetches_name_an_epoch() {
     let mut fetch = |member: &str, member_epoch| {
         let member_id = Some(member.to_owned());
         let request = OffsetFetchRequestGroup { group_id: "g".into(), member_id, member_epoch, topics: None };
-        let ticket = world.sim.ask(Input::Fetch(request));
+        let ticket = world.sim.ask(Input::Fetch { request, require_stable: false });
         let Some(Reply::Fetch(fetched)) = world.sim.answers.remove(&ticket) else { panic!() };
         fetched.error_code
     };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::transactions::{marker, within};
 use super::*;
 use crate::machine::{Clock, Journal};
 
@@ -18,7 +19,8 @@ struct Memory {
 #[derive(Default)]
 struct Inner {
     records: Vec<Record>,
-    appends: usize,
+    /// Where each append ends.
+    appends: Vec<usize>,
     fails: Option<ErrorCode>,
     synced: bool,
 }
@@ -48,8 +50,8 @@ impl Journal for Memory {
             return Err(code);
         }
         inner.records.extend_from_slice(records);
-        inner.appends += 1;
         let end = inner.records.len() as i64;
+        inner.appends.push(end as usize);
         if inner.synced {
             let _ = self.durable.send_replace(Ok(end));
         }
@@ -107,7 +109,9 @@ async fn nobody_hears_of_a_commit_before_it_is_durable() {
                 Some(offset) => {
                     coordinator.commit(commit("", -1, offset)).await.map(|r| i64::from(code(r).0))
                 }
-                None => coordinator.fetch(all).await.map(|r| r.topics[0].partitions[0].committed_offset),
+                None => {
+                    coordinator.fetch(all, true).await.map(|r| r.topics[0].partitions[0].committed_offset)
+                }
             }
         })
     };
@@ -141,7 +145,38 @@ async fn commits_that_wait_share_one_append() {
     }
     let inner = journal.inner.lock().unwrap();
     assert_eq!(inner.records.len(), 100);
-    assert!(inner.appends <= 2, "{} appends", inner.appends);
+    assert!(inner.appends.len() <= 2, "{:?}", inner.appends);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_append_mixes_transactions() {
+    let journal = Memory::new(true);
+    let coordinator = start(&journal);
+    tokio::task::yield_now().await;
+    let asked: Vec<_> = (0..60)
+        .map(|n| {
+            let coordinator = coordinator.clone();
+            tokio::spawn(async move {
+                match n % 4 {
+                    3 => coordinator.end_transaction(0, marker(n % 3, true)).await,
+                    2 => coordinator.commit(within(n % 3, commit("", -1, n))).await.map(drop),
+                    _ => coordinator.commit(commit("", -1, n)).await.map(drop),
+                }
+            })
+        })
+        .collect();
+    for asked in asked {
+        assert_eq!(asked.await.unwrap(), Ok(()));
+    }
+    let inner = journal.inner.lock().unwrap();
+    assert_eq!(inner.records.len(), 60);
+    let mut from = 0;
+    for end in &inner.appends {
+        let together = &inner.records[from..*end];
+        from = *end;
+        let alone = matches!(together, [Record::Marker(_) | Record::TxnOffset { .. }]);
+        assert!(alone || together.iter().all(|r| matches!(r, Record::Offset { .. })), "{together:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -152,13 +187,14 @@ async fn an_append_that_fails_refuses_the_commit_and_changes_nothing() {
         (ErrorCode::KAFKA_STORAGE_ERROR, ErrorCode::NOT_COORDINATOR),
         (ErrorCode::NOT_ENOUGH_REPLICAS, ErrorCode::COORDINATOR_NOT_AVAILABLE),
         (ErrorCode::MESSAGE_TOO_LARGE, ErrorCode::UNKNOWN_SERVER_ERROR),
+        (ErrorCode::INVALID_PRODUCER_EPOCH, ErrorCode::INVALID_PRODUCER_EPOCH),
     ] {
         journal.fail_appends(Some(fails));
         assert_eq!(coordinator.commit(commit("", -1, 7)).await, Err(told));
     }
     journal.fail_appends(None);
     let all = OffsetFetchRequestGroup { group_id: "g".into(), ..Default::default() };
-    assert_eq!(coordinator.fetch(all).await.unwrap().topics, []);
+    assert_eq!(coordinator.fetch(all, false).await.unwrap().topics, []);
     assert_eq!(coordinator.commit(commit("", -1, 7)).await.map(code), Ok(ErrorCode::NONE));
 }
 
@@ -173,7 +209,7 @@ async fn when_a_sync_fails_all_that_wait_are_told_so() {
     assert_eq!(waiting.await.unwrap(), Err(ErrorCode::NOT_COORDINATOR));
     let all = OffsetFetchRequestGroup { group_id: "g".into(), ..Default::default() };
     assert_eq!(
-        coordinator.fetch(all).await,
+        coordinator.fetch(all, false).await,
         Err(ErrorCode::NOT_COORDINATOR),
         "not even reads can be trusted"
     );
@@ -209,7 +245,7 @@ async fn groups_are_spread_over_the_partitions_and_listed_together() {
         assert!(!inner.records.is_empty());
         for record in &inner.records {
             let Record::Offset { group, .. } = record else { panic!() };
-            assert_eq!(partition_of(group, 5), n);
+            assert_eq!(usize::try_from(coordinator.partition_of(group)), Ok(n));
         }
     }
     let listed = coordinator.list(ListGroupsRequest::default()).await.unwrap();
@@ -227,7 +263,7 @@ async fn a_partition_that_cannot_be_read_takes_only_its_groups_away() {
         let mut commit = commit("", -1, n);
         commit.request.group_id = group.clone();
         let committed = coordinator.commit(commit).await.map(|_| ());
-        let expected = match super::super::partition_of(&group, 2) {
+        let expected = match coordinator.partition_of(&group) {
             0 => Err(ErrorCode::COORDINATOR_NOT_AVAILABLE),
             _ => Ok(()),
         };

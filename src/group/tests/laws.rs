@@ -2,7 +2,9 @@
 
 use braid_protocol::api::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 
+use super::transactions::{marker, within};
 use super::*;
+use crate::group::committed::Offsets;
 
 const SEEDS: u64 = 600;
 const STEPS: usize = 120;
@@ -53,7 +55,8 @@ fn question(dice: &mut Dice, sim: &Sim, step: usize) -> Input {
     let generation = if dice.below(8) == 0 { -1 } else { generation };
     let instance =
         known.and_then(|g| g.members.get(member)?.instance_id.clone()).filter(|_| dice.below(4) > 0);
-    match dice.below(17) {
+    match dice.below(19) {
+        18 => Input::EndTxn(marker(dice.below(3) as i64, dice.below(3) > 0)),
         16 => beat(dice, group_id),
         0..=4 => {
             let name = format!("m{step}");
@@ -89,8 +92,11 @@ fn question(dice: &mut Dice, sim: &Sim, step: usize) -> Input {
                 .extend([one(&member), MemberIdentity { group_instance_id: instance, ..Default::default() }]);
             Input::Leave(LeaveGroupRequest { group_id, members: leaving, ..Default::default() })
         }
-        12..=13 => {
+        12..=13 | 17 => {
             let mut commit = commit(member, generation, step as i64);
+            if dice.below(2) == 0 {
+                commit = within(dice.below(3) as i64, commit);
+            }
             commit.request.group_id = group_id;
             commit.request.topics[0].name = dice.pick(&["t", "u"]).into();
             Input::Commit(commit)
@@ -100,7 +106,10 @@ fn question(dice: &mut Dice, sim: &Sim, step: usize) -> Input {
             1 => Input::ForgetTopic { topic: dice.pick(&["t", "u"]).into() },
             _ => Input::Describe { group_id, version: 5 },
         },
-        _ => Input::Fetch(OffsetFetchRequestGroup { group_id, ..Default::default() }),
+        _ => {
+            let request = OffsetFetchRequestGroup { group_id, ..Default::default() };
+            Input::Fetch { request, require_stable: dice.below(2) == 0 }
+        }
     }
 }
 
@@ -170,10 +179,6 @@ fn replaying_the_records_rebuilds_the_durable_state() {
             let of = |id: &str| is_settled(&sim.groups, id);
             settled += sim.groups.iter().filter(|(id, g)| of(id) && !g.members.is_empty()).count();
             assert_eq!(durable(&sim.groups, of), durable(&rebuilt, of), "seed {seed}");
-            let offsets = |g: &Groups| -> Vec<_> {
-                let some = g.iter().filter(|(_, g)| !g.offsets.is_empty());
-                some.map(|(id, g)| (id.clone(), g.offsets.clone())).collect()
-            };
             assert_eq!(offsets(&sim.groups), offsets(&rebuilt), "seed {seed}");
             let plans = |g: &Groups| -> Vec<_> {
                 let some =
@@ -186,6 +191,59 @@ fn replaying_the_records_rebuilds_the_durable_state() {
     }
     assert!(new > 500, "the lives have too few KIP-848 groups: {new}");
     assert!(settled > 500, "the lives are too wild to say anything: {settled}");
+}
+
+/// All that groups have committed, and what is pending.
+fn offsets(groups: &Groups) -> Vec<(String, Offsets)> {
+    let some = groups.iter().filter(|(_, g)| !g.offsets.is_empty());
+    some.map(|(id, g)| (id.clone(), g.offsets.clone())).collect()
+}
+
+/// What Kafka's cleaner leaves: below the first open transaction the last record of each key, and nothing
+/// that was aborted. Markers stay as long as it takes.
+fn compacted(log: &[Line]) -> Vec<Line> {
+    let ended = |at: usize, producer: &TxnProducer| {
+        log[at..].iter().find_map(|line| match line {
+            Line::Marker(marker) if marker.producer_id == producer.id => Some(marker.commit),
+            _ => None,
+        })
+    };
+    let fate = |at: usize| match &log[at] {
+        Line::Data(Some(producer), ..) => ended(at, producer),
+        _ => Some(true),
+    };
+    let end = (0..log.len()).find(|at| fate(*at).is_none()).unwrap_or(log.len());
+    let mut last = BTreeMap::new();
+    for (at, line) in log[..end].iter().enumerate().filter(|(at, _)| fate(*at) == Some(true)) {
+        if let Line::Data(_, key, _) = line {
+            last.insert(key.clone(), at);
+        }
+    }
+    let stays = |at: usize, line: &Line| match line {
+        Line::Data(_, key, _) if at < end => last.get(key) == Some(&at),
+        _ => true,
+    };
+    log.iter().enumerate().filter(|(at, line)| stays(*at, line)).map(|(_, line)| line.clone()).collect()
+}
+
+#[test]
+fn a_compacted_log_tells_of_the_same_offsets() {
+    let (mut dropped, mut pending) = (0, 0);
+    for seed in 0..SEEDS {
+        let mut steps = 0;
+        live(seed, |sim| {
+            steps += 1;
+            if steps % 13 != 0 {
+                return;
+            }
+            let compacted = compacted(&sim.log);
+            dropped += sim.log.len() - compacted.len();
+            let told = offsets(&sim.replayed(&compacted));
+            assert_eq!(told, offsets(&sim.groups), "seed {seed}");
+            pending += told.iter().filter(|(_, o)| o.iter().any(|(_, _, kept)| kept.is_pending())).count();
+        });
+    }
+    assert!(dropped > 5_000 && pending > 500, "too quiet: {dropped} dropped, {pending} pending");
 }
 
 #[test]

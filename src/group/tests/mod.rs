@@ -9,6 +9,7 @@ mod migration;
 mod rebalance;
 mod retention;
 mod statics;
+mod transactions;
 mod world;
 
 use std::collections::BTreeMap;
@@ -34,12 +35,21 @@ const SESSION: i32 = 10_000;
 const REBALANCE: i32 = 60_000;
 const DELAY: Millis = 3_000;
 
+/// What stands in the log.
+#[derive(Clone, Debug, PartialEq)]
+enum Line {
+    /// A record, and within whose transaction it is.
+    Data(Option<TxnProducer>, Bytes, Option<Bytes>),
+    /// The end of a transaction.
+    Marker(TxnMarker),
+}
+
 /// A driver without I/O: appends to a list, replays, and hands out replies at once.
 struct Sim {
     now: Millis,
     groups: Groups,
     config: GroupConfig,
-    log: Vec<(Bytes, Option<Bytes>)>,
+    log: Vec<Line>,
     asked: Ticket,
     answers: BTreeMap<Ticket, Reply>,
     /// Tickets that were answered more than once.
@@ -76,7 +86,7 @@ impl Sim {
             return;
         }
         for record in effects.records {
-            self.log.push(record.write());
+            self.log.push(line(&record));
             self.groups.replay(record);
         }
         for (ticket, reply) in effects.replies {
@@ -112,9 +122,16 @@ impl Sim {
 
     /// The machine that a restart would find.
     fn rebuilt(&self) -> Groups {
+        self.replayed(&self.log)
+    }
+
+    fn replayed(&self, log: &[Line]) -> Groups {
         let mut groups = Groups::new(self.config.clone());
-        for (key, value) in &self.log {
-            groups.load(key, value.as_ref());
+        for line in log {
+            match line {
+                Line::Data(producer, key, value) => groups.load(key, value.as_ref(), *producer),
+                Line::Marker(marker) => groups.replay(Record::Marker(*marker)),
+            }
         }
         groups
     }
@@ -122,6 +139,13 @@ impl Sim {
     fn restart(&mut self) {
         self.groups = self.rebuilt();
         self.advance(0);
+    }
+
+    /// The same, after its first moment.
+    fn rebuilt_and_woken(&self) -> Groups {
+        let mut groups = self.rebuilt();
+        groups.wake(self.now, &mut Effects::default());
+        groups
     }
 
     fn joined(&mut self, ticket: Ticket) -> Option<JoinGroupResponse> {
@@ -197,7 +221,7 @@ impl Sim {
         };
         let topics = topics.map(|topics| topics.into_iter().map(topic).collect());
         let request = OffsetFetchRequestGroup { group_id: "g".into(), topics, ..Default::default() };
-        let ticket = self.ask(Input::Fetch(request));
+        let ticket = self.ask(Input::Fetch { request, require_stable: false });
         let Some(Reply::Fetch(response)) = self.answers.remove(&ticket) else { panic!() };
         let rows = response.topics.into_iter().flat_map(|t| {
             t.partitions.into_iter().map(move |p| (t.name.clone(), p.partition_index, p.committed_offset))
@@ -239,6 +263,17 @@ impl Sim {
             assert_eq!(self.synced(ticket).unwrap().error_code, ErrorCode::NONE);
         }
         assert_eq!(self.state(), "Stable");
+    }
+}
+
+/// A record as it stands in the log; the leave to write it does not.
+fn line(record: &Record) -> Line {
+    match record {
+        Record::Marker(marker) => Line::Marker(*marker),
+        record => {
+            let (key, value) = record.write().unwrap();
+            Line::Data(record.producer().map(|p| TxnProducer { guard: None, ..p }), key, value)
+        }
     }
 }
 
@@ -295,5 +330,5 @@ fn commit(member: &str, generation: i32, offset: i64) -> Commit {
         topics: vec![topic],
         ..Default::default()
     };
-    Commit { request, version: 8 }
+    Commit { request, version: 8, txn: None }
 }

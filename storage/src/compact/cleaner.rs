@@ -87,7 +87,9 @@ impl<T: FnMut(u64) -> bool> Cleaner<T> {
         let mut map = OffsetMap::new(self.map_bytes, u64::try_from(records).unwrap_or(0));
         for sealed in plan.dirty() {
             let segment = &*sealed.segment;
-            segment.insist()?;
+            if !segment.insist(&mut self.pace)? {
+                return Ok(None);
+            }
             let Some(first) = segment.locate(plan.first_dirty)? else { continue };
             for found in segment.walk(first.position, segment.size(), true) {
                 let Found { header, position } = found?;
@@ -125,7 +127,9 @@ impl<T: FnMut(u64) -> bool> Cleaner<T> {
         let interval = plan.view.config.index_interval_bytes;
         let mut output = Output::create(&plan.view.place, first.base_offset(), left, interval)?;
         for segment in old.iter().map(|sealed| &*sealed.segment) {
-            segment.insist()?;
+            if !segment.insist(&mut self.pace)? {
+                return Ok(None);
+            }
             for found in segment.walk(0, segment.size(), true) {
                 let Found { header, position } = found?;
                 let batch = segment.read(position, header.total_len())?;
@@ -154,8 +158,9 @@ impl<T: FnMut(u64) -> bool> Cleaner<T> {
             }
         }
         let aborts = &filter.markers.aborts;
-        let new = output
-            .finish(old, |producer, marker| marker >= filter.end || aborts.contains(&(producer, marker)))?;
+        let new = output.finish(&plan.view.segments, old, |producer, marker| {
+            marker >= filter.end || aborts.contains(&(producer, marker))
+        })?;
         cleaned.bytes_after += new.size_bytes;
         Ok(Some(new))
     }

@@ -4,19 +4,16 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use bytes::Buf;
-
 use crate::batch::Header;
 use crate::checkpoint;
 use crate::disk::File;
 use crate::error::{At, Error};
 use crate::index::Indexes;
-use crate::segment::Place;
+use crate::segment::{Place, Segment};
 use crate::swap::{CleanedSegment, SealedSegment};
+use crate::txn_index::AbortedTxn;
 
 const BUFFER: usize = 256 << 10;
-/// `version i16 | producerId i64 | firstOffset i64 | lastOffset i64 | lastStableOffset i64`.
-const TXN_ENTRY: usize = 34;
 
 pub(super) struct Output {
     place: Arc<Place>,
@@ -65,9 +62,10 @@ impl Output {
     }
 
     /// Writes the rest and the indexes, and syncs all of it. `is_open`: does there have to be an entry for
-    /// the aborted transaction of this producer and marker, if there was one?
+    /// the aborted transaction of this producer and marker, if there was one? `all`: the log's segments.
     pub(super) fn finish(
         mut self,
+        all: &[Arc<Segment>],
         old: &[SealedSegment],
         is_open: impl Fn(i64, i64) -> bool,
     ) -> Result<CleanedSegment, Error> {
@@ -81,7 +79,7 @@ impl Output {
         self.indexes.finish();
         self.write("index.cleaned", self.indexes.offsets.unsaved().1)?;
         self.write("timeindex.cleaned", self.indexes.times.unsaved().1)?;
-        if let Some(entries) = txn_entries(&self.place, old, is_open)? {
+        if let Some(entries) = txn_entries(all, old, is_open)? {
             self.write("txnindex.cleaned", &entries)?;
         }
         Ok(CleanedSegment { base_offset: self.base, size_bytes: self.size })
@@ -99,21 +97,19 @@ impl Output {
 
 /// What stays of the old segments' indexes of aborted transactions; `None` if none has such a file.
 fn txn_entries(
-    place: &Place,
+    all: &[Arc<Segment>],
     old: &[SealedSegment],
     is_open: impl Fn(i64, i64) -> bool,
 ) -> Result<Option<Vec<u8>>, Error> {
     let mut kept: Option<Vec<u8>> = None;
     for sealed in old {
-        let Some(bytes) = checkpoint::read(&*place.disk, &sealed.path("txnindex"))? else { continue };
-        let kept = kept.get_or_insert_default();
-        for entry in bytes.as_chunks::<TXN_ENTRY>().0 {
-            let mut at: &[u8] = entry;
-            let (_version, producer, _first) = (at.get_i16(), at.get_i64(), at.get_i64());
-            if is_open(producer, at.get_i64()) {
-                kept.extend_from_slice(entry);
+        sealed.segment.with_txns(all, |index| {
+            if index.has_file {
+                let kept = kept.get_or_insert_default();
+                let stays = |txn: &AbortedTxn| is_open(txn.producer_id, txn.last_offset);
+                index.entries().filter(stays).for_each(|txn| txn.write(kept));
             }
-        }
+        })?;
     }
     Ok(kept)
 }

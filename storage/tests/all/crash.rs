@@ -49,7 +49,7 @@ fn work(disk: &SimDisk, outside: &mut Outside) -> Result<(), Error> {
         let (batch, time, count) = step_batch(n);
         // A write that failed may still be found after the crash.
         outside.model.push(time, count);
-        match log.append(&batch, n as i32 / 10, NOW) {
+        match log.append(&batch, None, n as i32 / 10, NOW) {
             Err(AppendError::Storage(error)) => return Err(error),
             appended => appended.unwrap(),
         };
@@ -85,13 +85,13 @@ fn verify(disk: &SimDisk, outside: &Outside) {
     assert_eq!(log.synced_offset(), end);
     let survived = model.starts.len() as i64;
     for n in (survived - 3).max(0)..survived {
-        let again = log.append(&step_batch(n).0, 0, NOW).unwrap();
+        let again = log.append(&step_batch(n).0, None, 0, NOW).unwrap();
         assert!(again.duplicate, "step {n}");
         assert_eq!(again.base_offset, model.starts[n as usize]);
     }
     for n in survived..(survived + 4) {
         let (batch, time, count) = step_batch(n);
-        assert!(!log.append(&batch, 7, NOW).unwrap().duplicate);
+        assert!(!log.append(&batch, None, 7, NOW).unwrap().duplicate);
         model.push(time, count);
     }
     log.sync().unwrap();
@@ -130,10 +130,10 @@ fn a_call_that_fails_once_changes_nothing_and_can_be_repeated() {
         let mut log = open(Arc::new(disk.clone()), OpenMode::Clean).unwrap();
         for n in 0..STEPS {
             let (batch, time, count) = step_batch(n);
-            let appended = log.append(&batch, 0, NOW).or_else(|error| {
+            let appended = log.append(&batch, None, 0, NOW).or_else(|error| {
                 assert!(matches!(error, AppendError::Storage(Error::Io { .. })), "{error}");
                 model.check(&log);
-                log.append(&batch, 0, NOW)
+                log.append(&batch, None, 0, NOW)
             });
             assert!(!appended.unwrap().duplicate);
             model.push(time, count);
@@ -158,7 +158,7 @@ fn what_a_kill_left_unsynced_is_synced_before_it_counts_as_such() {
     let mut model = Model::default();
     for n in 0..STEPS {
         let (batch, time, count) = step_batch(n);
-        log.append(&batch, 0, NOW).unwrap();
+        log.append(&batch, None, 0, NOW).unwrap();
         model.push(time, count);
     }
     assert!(log.segment_count() > 1);
@@ -173,7 +173,7 @@ fn what_a_kill_left_unsynced_is_synced_before_it_counts_as_such() {
 fn a_snapshot_of_lost_batches_does_not_come_back_when_the_log_has_grown_again() {
     let disk = data_folder();
     let mut log = open(Arc::new(disk.clone()), OpenMode::Clean).unwrap();
-    log.append(&step_batch(1).0, 0, NOW).unwrap();
+    log.append(&step_batch(1).0, None, 0, NOW).unwrap();
     log.checkpoint().unwrap();
     let snapshot = Path::new(DIR).join("00000000000000000002.snapshot");
     let contents = disk.contents(&snapshot).unwrap();
@@ -185,11 +185,11 @@ fn a_snapshot_of_lost_batches_does_not_come_back_when_the_log_has_grown_again() 
     assert_eq!((log.end_offset(), log.producers().len()), (0, 0));
     let mut others = BatchBuilder::new();
     fill(&mut others, 1, 3, 0);
-    log.append(&others.build(), 0, NOW).unwrap();
+    log.append(&others.build(), None, 0, NOW).unwrap();
     log.sync().unwrap();
     let mut log = recover(&disk.crash(Loss::Everything));
     assert_eq!((log.end_offset(), log.producers().len()), (3, 0));
-    assert!(!log.append(&step_batch(1).0, 0, NOW).unwrap().duplicate);
+    assert!(!log.append(&step_batch(1).0, None, 0, NOW).unwrap().duplicate);
 }
 
 #[test]
@@ -197,14 +197,14 @@ fn what_a_failed_write_left_is_gone_when_the_log_is_closed() {
     let disk = data_folder();
     let mut log = open(Arc::new(disk.clone()), OpenMode::Clean).unwrap();
     let (batch, time, count) = step_batch(0);
-    log.append(&batch, 0, NOW).unwrap();
+    log.append(&batch, None, 0, NOW).unwrap();
     let mut model = Model::default();
     model.push(time, count);
     log.close().unwrap();
     // The write fails, and so does the attempt to cut off what it left.
     for also_cut in [false, true] {
         disk.fail_at(disk.calls(), if also_cut { Fault::PowerCut } else { Fault::Once(28) });
-        log.append(&step_batch(3).0, 0, NOW).unwrap_err();
+        log.append(&step_batch(3).0, None, 0, NOW).unwrap_err();
         disk.heal();
         log.close().unwrap();
         model.check(&open(Arc::new(disk.clone()), OpenMode::Clean).unwrap());
@@ -216,7 +216,7 @@ fn index_entries_are_durable_after_a_checkpoint() {
     let disk = data_folder();
     let mut log = open(Arc::new(disk.clone()), OpenMode::Clean).unwrap();
     for n in 0..7 {
-        log.append(&step_batch(n).0, 0, NOW).unwrap();
+        log.append(&step_batch(n).0, None, 0, NOW).unwrap();
         log.checkpoint().unwrap();
         log.sync().unwrap();
         for name in ["index", "timeindex"] {

@@ -27,7 +27,7 @@ impl Partition {
     }
 
     fn append(&self) -> i64 {
-        self.log.lock().unwrap().append(&batch(5, 1, 0), 0, NOW).unwrap().last_offset
+        self.log.lock().unwrap().append(&batch(5, 1, 0), None, 0, NOW).unwrap().last_offset
     }
 
     fn wait_for(&self, offset: i64) {
@@ -117,4 +117,22 @@ fn a_failed_sync_is_final_and_told_to_all() {
         assert!(partition.syncs.load(Ordering::SeqCst) <= 1);
     }
     assert!(hear.try_recv().is_err(), "told once");
+}
+
+#[test]
+fn a_disk_that_is_given_up_syncs_nothing_more_and_tells_those_who_wait() {
+    let disk = SimDisk::new();
+    let partition = Partition::open(Arc::new(disk.clone()), Path::new(DIR));
+    let flusher = Flusher::start(None, |_| panic!("no sync fails here")).unwrap();
+    let offset = partition.append();
+    flusher.submit(Arc::clone(&partition) as Arc<dyn Dirty>).unwrap();
+    partition.wait_for(offset);
+    flusher.give_up(&io::Error::from_raw_os_error(5));
+    flusher.give_up(&io::Error::from_raw_os_error(30));
+    assert_eq!(flusher.failure().unwrap().raw_os_error(), Some(5), "the first counts");
+    partition.append();
+    assert!(flusher.submit(Arc::clone(&partition) as Arc<dyn Dirty>).is_err());
+    assert!(flusher.flush(vec![Arc::clone(&partition) as Arc<dyn Dirty>]).is_err());
+    drop(flusher);
+    assert_eq!(partition.log.lock().unwrap().synced_offset(), offset + 1);
 }

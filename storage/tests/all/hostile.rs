@@ -80,7 +80,7 @@ fn folders_full_of_rubbish() {
         let disk = SimDisk::new();
         let mut log = open(Arc::new(disk.clone()), OpenMode::Clean).unwrap();
         for n in 0..12 {
-            log.append(&batch(n, 2, 200), 0, NOW).unwrap();
+            log.append(&batch(n, 2, 200), None, 0, NOW).unwrap();
         }
         log.close().unwrap();
         use braid_storage::Disk;
@@ -102,7 +102,7 @@ fn folders_full_of_rubbish() {
             drop(log.offset_for_timestamp(offset, 24));
         }
         drop(log.max_timestamp());
-        drop(log.append(&batch(1, 1, 1), 0, NOW));
+        drop(log.append(&batch(1, 1, 1), None, 0, NOW));
         drop(log.close());
     }
 }

@@ -14,4 +14,6 @@ mod small_files;
 mod support;
 mod swap;
 mod truncate;
+mod txn_model;
+mod txns;
 mod validation;

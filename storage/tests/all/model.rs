@@ -45,7 +45,7 @@ impl World {
         match op {
             Op::Append { jump, count, padding } => {
                 self.time += jump;
-                let appended = self.log.append(&batch(self.time, *count, *padding), 3, NOW).unwrap();
+                let appended = self.log.append(&batch(self.time, *count, *padding), None, 3, NOW).unwrap();
                 assert_eq!(appended.base_offset, self.model.end());
                 self.model.push(self.time, *count);
                 assert_eq!(appended.last_offset + 1, self.model.end());
@@ -105,7 +105,7 @@ fn the_same_on_a_real_disk() {
         model.check(&log);
         for n in 0..30 {
             let time = 1000 + round * 100 + n * 3;
-            log.append(&batch(time, 2, 40), 0, NOW).unwrap();
+            log.append(&batch(time, 2, 40), None, 0, NOW).unwrap();
             model.push(time, 2);
         }
         model.check(&log);
@@ -126,12 +126,12 @@ fn the_same_on_a_real_disk() {
 fn readers_keep_what_they_have_while_the_log_rolls_and_is_deleted() {
     let tmp = tempfile::tempdir().unwrap();
     let mut log = open_at(Arc::new(RealDisk), &tmp.path().join("topic-0"), OpenMode::Clean).unwrap();
-    log.append(&batch(5, 3, 100), 0, NOW).unwrap();
+    log.append(&batch(5, 3, 100), None, 0, NOW).unwrap();
     let reader = log.reader(0, 3).unwrap();
     let slice = reader.read(1 << 20, true).unwrap();
     let before = slice.bytes.to_vec();
     for n in 0..20 {
-        log.append(&batch(50 + n, 3, 100), 0, NOW).unwrap();
+        log.append(&batch(50 + n, 3, 100), None, 0, NOW).unwrap();
     }
     assert!(log.segment_count() > 2);
     log.close().unwrap();
@@ -144,7 +144,7 @@ fn readers_keep_what_they_have_while_the_log_rolls_and_is_deleted() {
 fn offsets_outside_the_log_are_refused_and_its_end_is_empty() {
     let mut log = open(Arc::new(SimDisk::new()), OpenMode::Clean).unwrap();
     assert!(log.read(0, 1, 0, true).unwrap().bytes.is_empty());
-    log.append(&batch(5, 3, 0), 0, NOW).unwrap();
+    log.append(&batch(5, 3, 0), None, 0, NOW).unwrap();
     assert!(matches!(log.read(4, 1, 3, true), Err(ReadError::OutOfRange { offset: 4, start: 0, end: 3 })));
     assert!(log.read(3, 1, 3, true).unwrap().bytes.is_empty());
     assert!(log.read(1, 1, 0, true).unwrap().bytes.is_empty(), "not visible yet");
@@ -160,14 +160,14 @@ fn offsets_outside_the_log_are_refused_and_its_end_is_empty() {
 fn segments_roll_by_size_and_by_age() {
     let mut log = open(Arc::new(SimDisk::new()), OpenMode::Clean).unwrap();
     log.set_config(braid_storage::LogConfig { segment_ms: 100, ..config() });
-    log.append(&batch(1000, 1, 0), 0, NOW).unwrap();
-    log.append(&batch(1100, 1, 0), 0, NOW).unwrap();
+    log.append(&batch(1000, 1, 0), None, 0, NOW).unwrap();
+    log.append(&batch(1100, 1, 0), None, 0, NOW).unwrap();
     assert_eq!(log.segment_count(), 1);
-    log.append(&batch(1101, 1, 0), 0, NOW).unwrap();
+    log.append(&batch(1101, 1, 0), None, 0, NOW).unwrap();
     assert_eq!(log.segment_count(), 2);
-    log.append(&batch(1101, 1, 1400), 0, NOW).unwrap();
+    log.append(&batch(1101, 1, 1400), None, 0, NOW).unwrap();
     assert_eq!(log.segment_count(), 3);
-    log.append(&batch(1101, 1, 5000), 0, NOW).unwrap();
+    log.append(&batch(1101, 1, 5000), None, 0, NOW).unwrap();
     assert_eq!(log.segment_count(), 4, "a batch that fits nowhere has a segment of its own");
 }
 
@@ -186,7 +186,7 @@ fn a_closed_folder_is_as_kafka_leaves_it() {
         ["index", "log", "snapshot", "timeindex"].map(|suffix| format!("00000000000000000000.{suffix}"));
     assert_eq!(names(), empty);
     for n in 0..12 {
-        log.append(&batch(n, 2, 200), 4, NOW).unwrap();
+        log.append(&batch(n, 2, 200), None, 4, NOW).unwrap();
     }
     log.close().unwrap();
     let calls = disk.calls();
@@ -221,7 +221,7 @@ fn readers_follow_a_writer_without_its_lock() {
     std::thread::scope(|threads| {
         threads.spawn(|| {
             for n in 0..BATCHES {
-                log.lock().unwrap().append(&batch(n, 2, 60), 0, NOW).unwrap();
+                log.lock().unwrap().append(&batch(n, 2, 60), None, 0, NOW).unwrap();
             }
         });
         for _ in 0..2 {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use braid_storage::producers::{ProducerError, Producers};
 use braid_storage::sim::{Loss, SimDisk};
-use braid_storage::{AppendError, Appended, BatchBuilder, Log, OpenMode};
+use braid_storage::{AppendError, Appended, BatchBuilder, Log, OpenMode, TxnGuard, TxnStatus};
 
-use crate::support::{NOW, open};
+use crate::support::{NOW, leave, open};
 
 fn log() -> Log {
     open(Arc::new(SimDisk::new()), OpenMode::Clean).unwrap()
@@ -34,7 +34,9 @@ fn end_txn(log: &mut Log, id: i64, epoch: i16, coordinator: i32) -> Result<Appen
 }
 
 fn finish(log: &mut Log, builder: BatchBuilder) -> Result<Appended, ProducerError> {
-    match log.append(&builder.build(), 0, NOW) {
+    let batch = builder.build();
+    let leave = leave(log, &batch);
+    match log.append(&batch, leave, 0, NOW) {
         Err(AppendError::Producer(error)) => Err(error),
         appended => Ok(appended.unwrap()),
     }
@@ -112,6 +114,129 @@ fn a_transaction_holds_back_the_last_stable_offset_until_its_end_is_visible() {
     assert_eq!(fenced, Err(ProducerError::CoordinatorFenced { given: 4, current: 5 }));
     end_txn(&mut log, 8, 0, 5).unwrap();
     assert_eq!(log.last_stable_offset(7), 7);
+}
+
+/// A transactional batch with this leave to begin a transaction.
+fn begin(
+    log: &mut Log,
+    (id, epoch, sequence): (i64, i16, i32),
+    leave: Option<TxnGuard>,
+) -> Result<Appended, ProducerError> {
+    let mut builder = BatchBuilder::new().producer(id, epoch, sequence).transactional();
+    builder.push(NOW, None, Some(b"v"), &[]);
+    match log.append(&builder.build(), leave, 0, NOW) {
+        Err(AppendError::Producer(error)) => Err(error),
+        appended => Ok(appended.unwrap()),
+    }
+}
+
+fn guard(log: &Log, id: i64, epoch: i16) -> Option<TxnGuard> {
+    match log.transaction(id, epoch) {
+        TxnStatus::Closed(guard) => Some(guard),
+        TxnStatus::Open => None,
+    }
+}
+
+#[test]
+fn a_transaction_begins_only_if_the_coordinator_was_asked_since_the_last_marker() {
+    let mut log = log();
+    let refused = Err(ProducerError::NotVerified { producer_id: 7 });
+    let asked = guard(&log, 7, 0);
+    assert!(asked.is_some());
+    assert_eq!(begin(&mut log, (7, 0, 0), None), refused);
+    assert_eq!(log.end_offset(), 0);
+    assert!(begin(&mut log, (7, 0, 0), asked).is_ok());
+    assert_eq!(log.transaction(7, 0), TxnStatus::Open);
+    assert!(begin(&mut log, (7, 0, 1), None).is_ok(), "it has begun");
+    assert_ne!(log.transaction(7, 1), TxnStatus::Open, "but not for the next epoch");
+    // The race of KIP-890: asked, then the marker came, then the batch.
+    let late = guard(&log, 7, 1);
+    end_txn(&mut log, 7, 0, 1).unwrap();
+    assert_eq!(begin(&mut log, (7, 0, 2), late), refused);
+    assert_eq!(begin(&mut log, (7, 0, 2), asked), refused);
+    assert!(begin(&mut log, (7, 0, 1), None).unwrap().duplicate, "what was done needs no leave");
+    assert_eq!(log.last_stable_offset(log.end_offset()), log.end_offset(), "nothing hangs");
+    let asked = guard(&log, 7, 0);
+    assert!(begin(&mut log, (7, 0, 2), asked).is_ok());
+    // Of a producer that nothing was known of when the coordinator was asked.
+    let asked = guard(&log, 8, 3);
+    end_txn(&mut log, 8, 3, 1).unwrap();
+    assert_eq!(begin(&mut log, (8, 3, 0), asked), Err(ProducerError::NotVerified { producer_id: 8 }));
+    let asked = guard(&log, 8, 3);
+    assert!(begin(&mut log, (8, 3, 0), asked).is_ok());
+}
+
+#[test]
+fn a_coordinators_batches_have_no_sequence_but_need_leave_and_the_epoch() {
+    let mut log = log();
+    for _ in 0..3 {
+        let leave = guard(&log, 7, 4);
+        assert!(!begin(&mut log, (7, 4, -1), leave).unwrap().duplicate, "none repeats another");
+    }
+    end_txn(&mut log, 7, 4, 1).unwrap();
+    assert_eq!(begin(&mut log, (7, 4, -1), None), Err(ProducerError::NotVerified { producer_id: 7 }));
+    let leave = guard(&log, 7, 3);
+    let old = Err(ProducerError::InvalidEpoch { producer_id: 7, given: 3, current: 4 });
+    assert_eq!(begin(&mut log, (7, 3, -1), leave), old);
+}
+
+#[test]
+fn a_marker_bears_the_epoch_or_a_newer_one_and_fences_what_is_older() {
+    let mut log = log();
+    send_in_txn(&mut log, 7, 2, 0).unwrap();
+    let old = ProducerError::InvalidEpoch { producer_id: 7, given: 1, current: 2 };
+    assert_eq!(end_txn(&mut log, 7, 1, 1), Err(old));
+    // Transaction version 2: the marker has the next epoch, and so has what follows (KIP-890).
+    end_txn(&mut log, 7, 3, 1).unwrap();
+    assert_eq!(log.last_stable_offset(2), 2);
+    let late = ProducerError::InvalidEpoch { producer_id: 7, given: 2, current: 3 };
+    assert_eq!(send_in_txn(&mut log, 7, 2, 1), Err(late));
+    let gap = ProducerError::OutOfOrder { producer_id: 7, given: 1, last: -1 };
+    assert_eq!(send_in_txn(&mut log, 7, 3, 1), Err(gap));
+    send_in_txn(&mut log, 7, 3, 0).unwrap();
+    end_txn(&mut log, 7, 3, 1).unwrap();
+    end_txn(&mut log, 7, 3, 1).unwrap();
+    assert_eq!(log.last_stable_offset(5), 5, "a marker that ends nothing holds nothing back");
+}
+
+#[test]
+fn five_duplicates_across_the_wrap_get_the_first_answer_after_any_restart() {
+    for (clean, rolls, snapshot) in [
+        (true, false, false),
+        (true, true, true),
+        (false, false, false),
+        (false, true, false),
+        (false, true, true),
+    ] {
+        let disk = SimDisk::new();
+        let mut log = open(Arc::new(disk.clone()), OpenMode::Clean).unwrap();
+        let mut first = Vec::new();
+        // Three records each, so that one of them wraps from the middle: MAX-7 to -5, -4 to -2, -1 to 0, ...
+        for n in 0..6u32 {
+            let sequence = (i32::MAX - 7).wrapping_add(n as i32 * 3) & i32::MAX;
+            first.push((sequence, send(&mut log, 9, 5, sequence, 3).unwrap()));
+            if rolls && n % 2 == 0 {
+                log.roll(NOW).unwrap();
+            }
+            if snapshot && n == 3 {
+                log.checkpoint().unwrap();
+            }
+        }
+        assert!(first.is_sorted_by_key(|(_, appended)| appended.base_offset) && first[5].0 < 10);
+        let how = if clean { OpenMode::Clean } else { OpenMode::Recover { recovery_point: 0 } };
+        if clean {
+            log.close().unwrap();
+        }
+        let mut log = open(Arc::new(disk.crash(Loss::Nothing)), how).unwrap();
+        for (sequence, appended) in &first[1..] {
+            let again = send(&mut log, 9, 5, *sequence, 3).unwrap();
+            assert_eq!(again, Appended { duplicate: true, bytes: 0, ..*appended }, "clean {clean}");
+        }
+        let oldest = send(&mut log, 9, 5, first[0].0, 3);
+        assert!(matches!(oldest, Err(ProducerError::OutOfOrder { .. })), "{oldest:?}");
+        assert!(matches!(send(&mut log, 9, 4, 0, 1), Err(ProducerError::InvalidEpoch { .. })));
+        assert!(!send(&mut log, 9, 5, first[5].0 + 3, 3).unwrap().duplicate);
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn data_folder() -> SimDisk {
 fn full(disk: Arc<dyn Disk>, dir: &Path) -> Log {
     let mut log = open_at(disk, dir, OpenMode::Clean).unwrap();
     for n in 0..60 {
-        log.append(&batch(NOW + n, 1, 150), n as i32 / 20, NOW).unwrap();
+        log.append(&batch(NOW + n, 1, 150), None, n as i32 / 20, NOW).unwrap();
     }
     log.sync().unwrap();
     log
@@ -52,7 +52,7 @@ fn old_segments_go_by_their_largest_timestamp() {
     assert_eq!((log.start_offset(), log.end_offset(), log.segment_count()), (60, 60, 1));
     assert_eq!((log.size_bytes(), log.latest_epoch()), (0, Some(2)));
     assert_eq!(log.retain(60, NOW + 9000).unwrap(), Deleted::default());
-    assert_eq!(log.append(&batch(NOW, 1, 0), 3, NOW).unwrap().base_offset, 60);
+    assert_eq!(log.append(&batch(NOW, 1, 0), None, 3, NOW).unwrap().base_offset, 60);
     log.close().unwrap();
     let log = open(Arc::new(disk), OpenMode::Clean).unwrap();
     assert_eq!((log.start_offset(), log.end_offset()), (60, 61));
@@ -109,7 +109,7 @@ fn readers_of_deleted_segments_finish() {
     let path = dir.path().join("topic-0");
     full(Arc::new(RealDisk), &path).close().unwrap();
     let mut log = open_at(Arc::new(RealDisk), &path, OpenMode::Clean).unwrap();
-    log.append(&batch(NOW, 1, 2000), 3, NOW).unwrap();
+    log.append(&batch(NOW, 1, 2000), None, 3, NOW).unwrap();
     let readers: Vec<_> = (0..61).map(|offset| (offset, log.reader(offset, 61).unwrap())).collect();
     // Also what is not synced yet.
     log.set_config(LogConfig { retention_ms: 0, ..config() });
@@ -130,8 +130,8 @@ fn segments_are_rolled_by_age_less_their_jitter() {
         let config = LogConfig { segment_ms: 1000, segment_jitter_ms: jitter, ..LogConfig::default() };
         let disk = Arc::new(data_folder());
         let mut log = Log::open(disk, Path::new(DIR), config, OpenMode::Clean, 0, NOW).unwrap();
-        log.append(&batch(NOW, 1, 0), 0, NOW).unwrap();
-        log.append(&batch(NOW + 901, 1, 0), 0, NOW + 901).unwrap();
+        log.append(&batch(NOW, 1, 0), None, 0, NOW).unwrap();
+        log.append(&batch(NOW + 901, 1, 0), None, 0, NOW + 901).unwrap();
         assert_eq!(log.segment_count(), segments, "{jitter}");
     }
 }
@@ -164,7 +164,7 @@ fn work(disk: &SimDisk, outside: &mut Outside) -> Result<(), Error> {
         let mut builder = BatchBuilder::new().producer(7, 0, n as i32);
         fill(&mut builder, NOW + n, 1, 150);
         outside.model.push(NOW + n, 1);
-        match log.append(&builder.build(), n as i32 / 10, NOW) {
+        match log.append(&builder.build(), None, n as i32 / 10, NOW) {
             Err(AppendError::Storage(error)) => return Err(error),
             appended => appended.unwrap(),
         };
@@ -208,7 +208,7 @@ fn verify(disk: &SimDisk, outside: &Outside) {
     let found: Vec<i64> = read_all(&log, start, end).iter().map(|record| record.timestamp).collect();
     assert_eq!(found, outside.model.times[start as usize..end as usize]);
     assert_eq!(names(disk, ".deleted") + names(disk, ".tmp"), 0);
-    log.append(&batch(NOW, 1, 0), 9, NOW).unwrap();
+    log.append(&batch(NOW, 1, 0), None, 9, NOW).unwrap();
     log.sync().unwrap();
     let log = recover(&disk.crash(Loss::Everything));
     assert_eq!((log.start_offset(), log.end_offset()), (start, end + 1));
@@ -249,7 +249,7 @@ fn retention_that_fails_half_way_is_repeated() {
         assert_eq!((log.start_offset(), log.segment_count()), (60, 1));
         log.take_due(i64::MAX).run().unwrap();
         assert_eq!((names(&disk, ".deleted"), names(&disk, ".log")), (0, 1));
-        log.append(&batch(NOW, 1, 0), 3, NOW).unwrap();
+        log.append(&batch(NOW, 1, 0), None, 3, NOW).unwrap();
         log.sync().unwrap();
         let log = open(Arc::new(disk.crash(Loss::Everything)), OpenMode::Recover { recovery_point: 0 });
         assert_eq!(log.map(|log| (log.start_offset(), log.end_offset())).unwrap(), (60, 61));

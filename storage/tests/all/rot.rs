@@ -19,7 +19,7 @@ fn log() -> (SimDisk, Model, Vec<PathBuf>) {
     let mut log = open(Arc::new(disk.clone()), OpenMode::Clean).unwrap();
     let mut model = Model::default();
     for n in 0..24 {
-        log.append(&batch(1000 + n * 5, 1 + n as usize % 3, 20), 0, NOW).unwrap();
+        log.append(&batch(1000 + n * 5, 1 + n as usize % 3, 20), None, 0, NOW).unwrap();
         model.push(1000 + n * 5, 1 + n as usize % 3);
     }
     log.close().unwrap();
@@ -118,7 +118,7 @@ fn lookups_pass_over_what_is_bad_and_the_log_goes_on() {
     let next = (model.times[offsets.end as usize], offsets.end);
     assert_eq!(log.offset_for_timestamp(time, model.end()).unwrap(), Some(next));
     for n in 0..20 {
-        log.append(&batch(9000 + n, 1, 20), 0, NOW).unwrap();
+        log.append(&batch(9000 + n, 1, 20), None, 0, NOW).unwrap();
         model.push(9000 + n, 1);
     }
     assert_eq!(unreadable(&log, &model, false, file), offsets.clone().collect());

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use braid_storage::{
-    BatchBuilder, Checked, Disk, Error, Log, LogConfig, OpenMode, Record, Rules, TimestampType, batches,
-    records,
+    BatchBuilder, Checked, Disk, Error, Log, LogConfig, OpenMode, Record, Rules, TimestampType, TxnGuard,
+    TxnStatus, batches, records,
 };
 
 pub(crate) const DIR: &str = "/data/topic-0";
@@ -40,6 +40,14 @@ pub(crate) fn fill(builder: &mut BatchBuilder, time: i64, count: usize, padding:
     for n in 0..count as i64 {
         let value = format!("{}{}", time + n, "x".repeat(padding));
         builder.push(time + n, Some(b"key"), Some(value.as_bytes()), &[(b"h", None)]);
+    }
+}
+
+/// The leave that a coordinator would give this batch now, if it asked for any.
+pub(crate) fn leave(log: &Log, batch: &Checked) -> Option<TxnGuard> {
+    match log.transaction(batch.header().producer_id, batch.header().producer_epoch) {
+        TxnStatus::Open => None,
+        TxnStatus::Closed(guard) => Some(guard),
     }
 }
 

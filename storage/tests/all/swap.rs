@@ -20,7 +20,7 @@ const BATCHES: i64 = 40;
 fn full(disk: Arc<dyn Disk>, dir: &Path) -> Log {
     let mut log = open_at(disk, dir, OpenMode::Clean).unwrap();
     for n in 0..BATCHES {
-        log.append(&batch(1000 + n, 1, 150), 0, NOW).unwrap();
+        log.append(&batch(1000 + n, 1, 150), None, 0, NOW).unwrap();
     }
     log.close().unwrap();
     log.checkpointed(log.synced_offset());
@@ -134,7 +134,7 @@ fn a_power_cut_leaves_all_of_it_or_nothing() {
                 let found = offsets(&log);
                 assert!(found == after || (!done && found == before), "{found:?}");
                 assert_eq!(leftovers(&disk), Vec::<String>::new());
-                log.append(&batch(5000, 1, 0), 0, NOW).unwrap();
+                log.append(&batch(5000, 1, 0), None, 0, NOW).unwrap();
                 log.sync().unwrap();
                 let disk = disk.crash(Loss::Everything);
                 let log = open(Arc::new(disk), OpenMode::Recover { recovery_point: BATCHES }).unwrap();
@@ -290,7 +290,7 @@ fn reading_up_to_what_was_synced_does_not_go_by_the_old_segments_size() {
     // Everything up to the last roll is synced, nothing behind it.
     let before = log.segment_count();
     for n in 0.. {
-        log.append(&batch(2000 + n, 1, 150), 0, NOW).unwrap();
+        log.append(&batch(2000 + n, 1, 150), None, 0, NOW).unwrap();
         if log.segment_count() > before {
             break;
         }

@@ -14,7 +14,7 @@ fn log() -> (SimDisk, Model, String) {
     let mut log = open(Arc::new(disk.clone()), OpenMode::Clean).unwrap();
     let mut model = Model::default();
     for n in 0..16 {
-        log.append(&batch(1000 + n * 5, 1 + n as usize % 3, 60), 1, NOW).unwrap();
+        log.append(&batch(1000 + n * 5, 1 + n as usize % 3, 60), None, 1, NOW).unwrap();
         model.push(1000 + n * 5, 1 + n as usize % 3);
     }
     assert!(log.segment_count() >= 2);
@@ -49,7 +49,7 @@ fn cut_anywhere_the_whole_batches_stay_and_the_log_goes_on() {
         model.cut(whole(&bytes, len, base(&last)));
         let mut log = reopen(&disk, 0).unwrap();
         model.check(&log);
-        log.append(&batch(9000, 2, 60), 1, NOW).unwrap();
+        log.append(&batch(9000, 2, 60), None, 1, NOW).unwrap();
         model.push(9000, 2);
         log.close().unwrap();
         model.check(&open(Arc::new(disk.clone()), OpenMode::Clean).unwrap());

@@ -45,7 +45,7 @@ fn put(log: &mut Log, time: i64, pairs: &[(&str, Option<&str>)]) -> i64 {
     for (key, value) in pairs {
         batch.push(time, Some(key.as_bytes()), value.map(str::as_bytes), &[(b"h", Some(b"1")), (b"n", None)]);
     }
-    log.append(&batch.build(), 0, time).unwrap().base_offset
+    log.append(&batch.build(), None, 0, time).unwrap().base_offset
 }
 
 fn offsets(log: &Log) -> Vec<i64> {
@@ -255,4 +255,31 @@ fn a_segment_that_is_gone_ends_the_round_and_a_bad_one_is_named() {
     let cleaned = Cleaner::new(99, |_| true).clean(&view, NOW, |old, new| log.replace(old, new, NOW));
     assert!(matches!(&cleaned, Err(Error::Corrupt { path: bad, .. }) if *bad == path), "{cleaned:?}");
     assert_eq!(disk.contents(&path).unwrap(), bytes);
+}
+
+#[test]
+fn what_must_be_proven_before_a_round_is_paced_too() {
+    let (disk, mut log) = new_log();
+    for n in 0..40 {
+        put(&mut log, NOW + n, &[("k", Some(&"v".repeat(100)))]);
+    }
+    seal(&mut log, NOW);
+    let size = log.size_bytes();
+    let total = |log: &mut Log, stop_at: u64| {
+        let (plan, mut read) = (plan(log, &CleanRules::default(), 0, NOW), 0);
+        let pace = |bytes: u64| {
+            read += bytes;
+            read <= stop_at
+        };
+        let cleaned = Cleaner::new(1 << 20, pace).clean(&plan, NOW, |_, _| Ok(false)).unwrap();
+        assert_eq!(cleaned, None, "nothing is put in its place");
+        read
+    };
+    let known = total(&mut log, u64::MAX);
+    let mut log = open(Arc::new(disk.clone()), OpenMode::Clean).unwrap();
+    log.checkpointed(log.synced_offset());
+    assert!(total(&mut log, 0) < size / 10, "told to stop, it stops");
+    let unknown = total(&mut log, u64::MAX);
+    assert!(unknown > known + size / 2, "{unknown} after {known}, of {size}");
+    assert_eq!(total(&mut log, u64::MAX), known, "proven once");
 }

@@ -15,7 +15,8 @@ use braid_storage::{
 
 use super::plan;
 use crate::codecs::with_body;
-use crate::support::{Dice, NOW, open, rules};
+use crate::support::{Dice, NOW, leave, open, rules};
+use crate::txn_model::committed;
 
 /// A record that was appended once.
 #[derive(Clone, Debug)]
@@ -185,7 +186,7 @@ impl Story {
                 self.present.insert(base + record.offset);
             }
         }
-        self.log.append(batch, 0, self.now).map(drop).map_err(storage)
+        self.log.append(batch, leave(&self.log, batch), 0, self.now).map(drop).map_err(storage)
     }
 
     /// A round of cleaning under random circumstances.
@@ -337,7 +338,8 @@ impl Story {
     }
 
     /// The log holds what it must, nothing else, and can be read from everywhere.
-    pub(super) fn check_all(&self) {
+    pub(super) fn check_all(&mut self) {
+        self.check_committed();
         let (data, times) = self.read_checked();
         assert_eq!(data, self.present, "cleaned to {}", self.first_dirty);
         self.check_markers(&data, &times);
@@ -360,6 +362,22 @@ impl Story {
         }
     }
 
+    /// Whoever begins anywhere and reads what is committed gets that, and nothing else.
+    fn check_committed(&mut self) {
+        let (data, _) = self.read_checked();
+        let stable = self.log.last_stable_offset(self.log.end_offset());
+        let open = self.open.values().copied();
+        let first = open.filter_map(|txn| self.written.iter().find(|(_, w)| w.txn == Some(txn)));
+        assert_eq!(stable, first.map(|(offset, _)| *offset).min().unwrap_or(self.log.end_offset()));
+        for from in (self.now % 31..stable).step_by(31) {
+            let wanted = data.range(from..stable).filter(|offset| !self.aborted(&self.written[offset]));
+            let wanted: Vec<i64> = wanted.copied().collect();
+            let found = committed(&mut self.log, from, 100 + (from as usize * 37) % 900);
+            let found: Vec<i64> = found.iter().map(|record| record.offset).collect();
+            assert_eq!(found, wanted, "from {from}");
+        }
+    }
+
     fn next_record(&self, from: i64) -> Option<i64> {
         let mut next = from;
         while next < self.log.end_offset() {
@@ -376,7 +394,8 @@ impl Story {
     }
 
     /// After a crash: whoever reads everything knows the last value of each key.
-    pub(super) fn check_values(&self) {
+    pub(super) fn check_values(&mut self) {
+        self.check_committed();
         let (data, times) = self.read_checked();
         self.check_markers(&data, &times);
         let seen: BTreeMap<&str, i64> = data

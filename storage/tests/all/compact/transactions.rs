@@ -7,18 +7,20 @@ use braid_storage::sim::SimDisk;
 use braid_storage::{AppendError, BatchBuilder, CleanRules, Disk, Log, OpenMode, batches};
 
 use super::{clean, new_log, offsets, put};
-use crate::support::{DIR, NOW, open, read_all};
+use crate::support::{DIR, NOW, leave, open, read_all};
 
 fn send(log: &mut Log, producer: i64, sequence: i32, key: &str) -> Result<i64, AppendError> {
     let mut batch = BatchBuilder::new().producer(producer, 0, sequence).transactional();
     batch.push(NOW, Some(key.as_bytes()), Some(b"v"), &[]);
-    log.append(&batch.build(), 0, NOW).map(|appended| appended.base_offset)
+    let batch = batch.build();
+    let leave = leave(log, &batch);
+    log.append(&batch, leave, 0, NOW).map(|appended| appended.base_offset)
 }
 
 fn end(log: &mut Log, producer: i64, commit: bool) {
     let mut marker = BatchBuilder::new().producer(producer, 0, -1).transactional().control();
     marker.push_marker(NOW, commit, 1);
-    log.append(&marker.build(), 0, NOW).unwrap();
+    log.append(&marker.build(), None, 0, NOW).unwrap();
 }
 
 /// Base offset, records, and whether it has a horizon, of each batch.
@@ -96,7 +98,7 @@ fn a_producer_goes_on_where_it_was_even_if_nothing_of_it_is_left() {
     for n in 0..3 {
         let mut batch = BatchBuilder::new().producer(9, 0, n * 2);
         batch.push(NOW, Some(b"k"), Some(b"v"), &[]).push(NOW, Some(b"k"), Some(b"v"), &[]);
-        log.append(&batch.build(), 0, NOW).unwrap();
+        log.append(&batch.build(), None, 0, NOW).unwrap();
     }
     put(&mut log, NOW, &[("k", Some("last")), ("j", Some("1"))]);
     for _ in 0..2 {
@@ -108,10 +110,10 @@ fn a_producer_goes_on_where_it_was_even_if_nothing_of_it_is_left() {
     let mut log = open(Arc::new(disk.clone()), OpenMode::Recover { recovery_point: 8 }).unwrap();
     let mut batch = BatchBuilder::new().producer(9, 0, 5);
     batch.push(NOW, Some(b"k"), Some(b"v"), &[]);
-    assert!(matches!(log.append(&batch.build(), 0, NOW), Err(AppendError::Producer(_))), "a gap");
+    assert!(matches!(log.append(&batch.build(), None, 0, NOW), Err(AppendError::Producer(_))), "a gap");
     let mut batch = BatchBuilder::new().producer(9, 0, 6);
     batch.push(NOW, Some(b"k"), Some(b"v"), &[]);
-    assert_eq!(log.append(&batch.build(), 0, NOW).unwrap().base_offset, 8);
+    assert_eq!(log.append(&batch.build(), None, 0, NOW).unwrap().base_offset, 8);
 }
 
 #[test]
@@ -122,7 +124,7 @@ fn a_marker_that_is_all_that_is_known_of_a_producer_keeps_its_epoch() {
     // The coordinator ends the transaction with the next epoch (KIP-890).
     let mut marker = BatchBuilder::new().producer(5, 1, -1).transactional().control();
     marker.push_marker(NOW, false, 1);
-    log.append(&marker.build(), 0, NOW).unwrap();
+    log.append(&marker.build(), None, 0, NOW).unwrap();
     put(&mut log, NOW, &[("z", Some("1"))]);
     for _ in 0..3 {
         clean(&mut log, &rules, 0, NOW);
@@ -154,7 +156,6 @@ fn the_index_of_aborted_transactions_names_those_that_are_still_there() {
     for number in [5i64, 0, 1, 2] {
         entry.extend(number.to_be_bytes());
     }
-    disk.plant(&path, &entry);
     let rules = CleanRules { delete_retention_ms: 0, ..CleanRules::default() };
     clean(&mut log, &rules, 0, NOW);
     assert_eq!(disk.contents(&path).unwrap(), entry, "the marker ended something in this round");

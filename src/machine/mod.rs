@@ -3,6 +3,8 @@
 //! A machine decides, the driver writes down, the machine replays. So a test is a list of inputs and a time,
 //! a restart is the same code as normal life, and no answer leaves before what it rests on is durable.
 
+mod drivers;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,6 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use braid_protocol::ErrorCode;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+
+pub use drivers::{Drivers, partition_of};
 
 /// Milliseconds since the Unix epoch, as Kafka writes them in records.
 pub type Millis = i64;
@@ -77,7 +81,8 @@ pub trait Journal: Send + Sync + 'static {
     /// What it keeps.
     type Record;
 
-    /// Appends all records, as one or more batches, or none of them; returns the offset after the last.
+    /// Appends all records, as one or more batches, or none of them; returns the offset after the last. Says
+    /// in the broker's log why it cannot.
     fn append(&self, now: Millis, records: &[Self::Record]) -> Result<i64, ErrorCode>;
 
     /// The offset below which everything is durable.
@@ -214,7 +219,9 @@ impl<M: Machine, J: Journal<Record = M::Record>> Driver<M, J> {
         if self.due().is_some_and(|t| t <= now) {
             let mut effects = Effects::default();
             self.machine.wake(now, &mut effects);
-            self.settle(now, &mut effects);
+            if !self.settle(now, &mut effects) {
+                self.not_before = now.saturating_add(RETRY_MS);
+            }
         }
     }
 
@@ -238,19 +245,18 @@ impl<M: Machine, J: Journal<Record = M::Record>> Driver<M, J> {
         self.settle(now, &mut effects);
     }
 
-    /// Appends, replays, and lets the replies wait for the journal.
-    fn settle(&mut self, now: Millis, effects: &mut Effects<M>) {
+    /// Appends, replays, and lets the replies wait for the journal. False if nothing could be appended.
+    fn settle(&mut self, now: Millis, effects: &mut Effects<M>) -> bool {
         let Effects { records, replies } = std::mem::take(effects);
         if !records.is_empty() {
             match self.journal.append(now, &records) {
                 Ok(end) => self.end = end,
                 Err(code) => {
-                    tracing::warn!(%code, records = records.len(), "coordinator records not appended");
-                    self.not_before = now.saturating_add(RETRY_MS);
+                    tracing::debug!(%code, records = records.len(), "coordinator records not appended");
                     for (ticket, _) in replies {
                         self.parked.remove(&ticket).map(|answer| answer.send(Err(code)));
                     }
-                    return;
+                    return false;
                 }
             }
         }
@@ -260,6 +266,7 @@ impl<M: Machine, J: Journal<Record = M::Record>> Driver<M, J> {
                 self.held.push_back(Held { end: self.end, answer, reply });
             }
         }
+        true
     }
 
     /// Sends what rests on durable records only.
