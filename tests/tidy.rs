@@ -22,7 +22,8 @@ const ROOMS: &[&[&str]] = &[
     &["config", "metrics", "dice"],
 ];
 /// Files that are values: no clock, no tokio, no storage, and no order that depends on hashing.
-const PURE: &[&str] = &["src/cluster/image.rs", "src/group/", "src/txn/", "storage/src/producers.rs", "protocol/src/"];
+const PURE: &[&str] =
+    &["src/cluster/image.rs", "src/group/", "src/txn/", "storage/src/producers.rs", "protocol/src/"];
 /// What a pure file must not contain, outside of its tests.
 const IMPURE: &[&str] = &["tokio::", "SystemTime", "Instant::now", "HashMap", "rand::", "braid_storage"];
 /// Faces that join a pure room to the world.

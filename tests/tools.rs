@@ -88,6 +88,18 @@ async fn with_transactions(clean: bool) -> TempDir {
     copy_of(&broker.path())
 }
 
+// Found by kafka-dump-log's story: a coordinator's topic has many partitions that nothing was written to.
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_nothing_was_written_to_is_whole() {
+    let broker = TestBroker::start(&[]);
+    broker.topic("empty", 3, &[]).await;
+    broker.broker.close().unwrap();
+    let broker = broker.kill();
+    broker.broker.close().unwrap();
+    let (said, fine) = check(&broker.path());
+    assert!(fine, "{said}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn aborted_transactions_have_their_entries_and_nothing_else_has() {
     let dir = with_transactions(true).await;

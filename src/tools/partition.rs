@@ -51,7 +51,9 @@ pub(super) fn check(dir: &Path, context: Context, done: &AtomicU64) -> Result<Re
         end: None,
     };
     check.leftovers(&files, &logs);
-    check.read_epochs(!logs.is_empty());
+    let written =
+        logs.iter().any(|base| check.path(*base, "log").metadata().is_ok_and(|file| file.len() > 0));
+    check.read_epochs(written);
     for (n, base) in logs.iter().enumerate() {
         check.segment(*base, logs.get(n + 1).copied());
     }
@@ -107,11 +109,12 @@ impl Check<'_> {
         }
     }
 
-    fn read_epochs(&mut self, has_log: bool) {
+    /// Epochs are written down with the first batch.
+    fn read_epochs(&mut self, written: bool) {
         let path = self.dir.join(EPOCHS);
         let text = match checkpoint::read(&ReadOnly, &path) {
             Err(error) => return self.found(of_error(&path, error)),
-            Ok(None) if !has_log || self.context.recovers(0) => return,
+            Ok(None) if !written || self.context.recovers(0) => return,
             Ok(None) => {
                 let what = "missing: the leader epochs of this log are not known";
                 return self.found(Finding::new(&path, what));
