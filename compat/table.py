@@ -31,7 +31,7 @@ def read(old):
             header = row
         elif row[0] != "--" and header[0] == "story":
             for client, cell in zip(header[1:], row[1:]):
-                told.setdefault(client, {})[row[0]] = cell
+                told.setdefault(client, {}).update({row[0]: cell} if cell else {})
         elif row[0] != "--":
             told.setdefault(row[0], {}).update({row[1]: row[2], DAY: row[3]})
     return told

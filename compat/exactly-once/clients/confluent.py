@@ -1,19 +1,23 @@
 """The client of transform.py with confluent-kafka, of whatever version. It ends at the first error, as a
-crash would. Calls have a timeout because librdkafka 2.16 may forget to connect again to send offsets, when
-the broker was killed."""
+crash would, and when it waits for long: librdkafka 2.16 may never send offsets after the broker was killed,
+and keeps to no timeout then (its issues 5456 and 5511)."""
 
+import faulthandler
 import sys
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 PARTITIONS = 4
 BATCH = 50
-WAIT = 30  # seconds
+WAIT = 40  # seconds
 
 
 def step(name):
+    faulthandler.cancel_dump_traceback_later()
     print(name, flush=True)
-    return sys.stdin.readline().strip()
+    answer = sys.stdin.readline().strip()
+    faulthandler.dump_traceback_later(WAIT, exit=True)
+    return answer
 
 
 def read(consumer):
@@ -36,17 +40,17 @@ def transform(records, producer, consumer, output):
         producer.produce(output, f"{fate} {record.value().decode()[::-1]}",
                          f"{record.partition()}:{record.offset()}",
                          (record.partition() + record.offset()) % PARTITIONS)
-    producer.flush(WAIT)
+    producer.flush()
     step("sent")
     source = records[0].topic()
     producer.send_offsets_to_transaction([TopicPartition(source, *place) for place in following.items()],
-                                         consumer.consumer_group_metadata(), WAIT)
+                                         consumer.consumer_group_metadata())
     step("ready")
     if fate.startswith("commit"):
-        producer.commit_transaction(WAIT)
+        producer.commit_transaction()
         step("committed")
     else:
-        producer.abort_transaction(WAIT)
+        producer.abort_transaction()
         for place in first.items():
             consumer.seek(TopicPartition(source, *place))
         step("aborted")
@@ -54,8 +58,9 @@ def transform(records, producer, consumer, output):
 
 def main():
     broker, topic = sys.argv[1:]
+    faulthandler.dump_traceback_later(WAIT, exit=True)
     producer = Producer({"bootstrap.servers": broker, "transactional.id": topic, "linger.ms": 0})
-    producer.init_transactions(WAIT)
+    producer.init_transactions()
     consumer = Consumer({"bootstrap.servers": broker, "group.id": topic, "group.instance.id": topic,
                          "session.timeout.ms": 20000, "isolation.level": "read_committed",
                          "enable.auto.commit": False, "auto.offset.reset": "earliest"})
