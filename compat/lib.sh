@@ -88,7 +88,8 @@ answers() {
 
 broker_pid() { cat "$WORK/pid" 2>/dev/null; }
 broker_runs() { grep -q '^State:.[^Z]' "/proc/$(broker_pid)/status" 2>/dev/null; }
-broker_gone() { ! broker_runs; }
+# A killed one is gone when its last thread is: until then it has its ports.
+broker_gone() { ! broker_runs && (($(find "/proc/$(broker_pid)/task" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l) < 2)); }
 answers_or_gone() { answers || broker_gone; }
 
 # SIGTERM must be enough; a broker that has to be killed fails the story.
