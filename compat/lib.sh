@@ -103,9 +103,13 @@ restart_broker() {
     launch
 }
 
-kill_broker() {
+bury() {
     kill -KILL "$(broker_pid)"
     eventually 60 broker_gone
+}
+
+kill_broker() {
+    bury
     launch
 }
 

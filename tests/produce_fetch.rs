@@ -276,3 +276,42 @@ async fn a_topic_comes_into_being_when_it_is_asked_for() {
     let topic = client.call::<Metadata>(12, &ask("no such name!", true)).await.topics.remove(0);
     assert_eq!(topic.error_code, ErrorCode::INVALID_TOPIC_EXCEPTION);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_tells_only_what_is_new() {
+    let broker = TestBroker::start(&[]);
+    broker.topic("t", 3, &[]).await;
+    let mut client = broker.connect();
+    client.produce("t", 1, &["a"]).await;
+    let all = fetch_request("t", &[(0, 0), (1, 0), (2, 0)]);
+    let begins = FetchRequest { session_epoch: 0, ..all };
+    let response = client.call::<Fetch>(12, &begins).await;
+    let id = response.session_id;
+    assert!(id > 0);
+    assert_eq!(response.responses[0].partitions.len(), 3);
+    // partition 1 goes on behind what was read; the others are not named
+    let goes_on = |session_epoch, offset| FetchRequest {
+        session_id: id,
+        session_epoch,
+        max_wait_ms: 10_000,
+        min_bytes: 1,
+        ..fetch_request("t", &[(1, offset)])
+    };
+    let mut other = broker.connect();
+    let (response, _) = tokio::join!(client.call::<Fetch>(12, &goes_on(1, 1)), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        other.produce("t", 2, &["b"]).await
+    });
+    assert_eq!(response.session_id, id);
+    assert_eq!(response.responses.len(), 1);
+    let [data] = &response.responses[0].partitions[..] else { panic!("{response:?}") };
+    assert_eq!((data.partition_index, values(data)), (2, expect(0, &["b"])));
+    // the same again is a mistake, and so is a session that is not there
+    let response = client.call::<Fetch>(12, &goes_on(1, 1)).await;
+    assert_eq!(response.error_code, ErrorCode::INVALID_FETCH_SESSION_EPOCH);
+    let unknown = FetchRequest { session_id: id ^ 1, ..goes_on(2, 1) };
+    let response = client.call::<Fetch>(12, &unknown).await;
+    assert_eq!(response.error_code, ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+    let response = client.call::<Fetch>(13, &goes_on(2, 1)).await;
+    assert_eq!(response.error_code, ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR);
+}

@@ -85,7 +85,8 @@ func record(m kafka.Message) drive.Record {
 	found := drive.Record{Partition: int32(m.Partition), Offset: m.Offset, Key: drive.Text(m.Key),
 		Value: drive.Text(m.Value), Time: m.Time.UnixMilli(), Headers: [][2]*string{}}
 	for _, header := range m.Headers {
-		found.Headers = append(found.Headers, drive.Header(header.Key, header.Value))
+		value := append([]byte{}, header.Value...) // it gives nil for both a null and nothing
+		found.Headers = append(found.Headers, drive.Header(header.Key, value))
 	}
 	return found
 }

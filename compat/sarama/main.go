@@ -103,7 +103,11 @@ func send(c *call) (any, error) {
 		}
 		sent[i] = message
 	}
-	if err := producer.SendMessages(sent); err != nil {
+	err := producer.SendMessages(sent)
+	var several sarama.ProducerErrors
+	if errors.As(err, &several) {
+		return nil, several[0].Err // it says only how many there are
+	} else if err != nil {
 		return nil, err
 	}
 	offsets := make([]int64, len(sent))
@@ -333,10 +337,6 @@ func describeGroup(c *call) (any, error) {
 }
 
 func code(err error) (int, string) {
-	var several sarama.ProducerErrors
-	if errors.As(err, &several) {
-		err = several[0].Err
-	}
 	var known sarama.KError
 	var ofTopic *sarama.TopicError
 	var ofPartition *sarama.TopicPartitionError

@@ -2,11 +2,10 @@
 //!
 //! Whole batches, as slices of the segments' maps: nothing is copied on the way to the socket. The first
 //! partition that has anything answers with at least one batch, however large. v13 names topics by id.
-//! Every fetch is a full one: the session id in the answer is always 0, which tells clients to list all their
-//! partitions each time (KIP-227).
+//! v7: within a session only what changes is named and told (KIP-227); see `broker/sessions.rs`.
 //! With `read_committed`, only what lies below the last stable offset, with the aborted transactions in it
 //! (KIP-98); a wait ends when transactions do.
-//! Not done: fetch sessions; fetching from followers (there are none).
+//! Not done: fetching from followers (there are none).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,40 +22,26 @@ use tokio::time::{Instant, timeout_at};
 use super::{Context, Handled, Handler, NoAnswer, check_epoch, find_topic};
 use crate::topic::{Isolation, Partition, Topic, Waiter};
 
-/// What a client asks for when it begins, or goes on without, a session.
-const NO_SESSION: [i32; 2] = [-1, 0];
-
 impl Handler for Fetch {
-    async fn handle(cx: Context, request: FetchRequest) -> Handled<FetchResponse> {
+    async fn handle(cx: Context, mut request: FetchRequest) -> Handled<FetchResponse> {
         if request.replica_id.max(request.replica_state.replica_id) >= 0 {
             // A client that claims to be a broker would be trusted with more than a client (CVE-2018-1288).
             return Err(NoAnswer::Close("a fetch in the name of a broker".to_owned()));
         }
-        if !NO_SESSION.contains(&request.session_epoch) {
-            let error_code = ErrorCode::FETCH_SESSION_ID_NOT_FOUND;
-            return Ok(FetchResponse { error_code, ..Default::default() });
-        }
-        let plan = Plan::new(&cx, request);
+        let turn = match cx.broker.fetch_sessions.begin(&mut request, cx.version >= IDS_FROM, cx.now_ms) {
+            Ok(turn) => turn,
+            Err(error_code) => return Ok(FetchResponse { error_code, ..Default::default() }),
+        };
+        let (plan, broker) = (Plan::new(&cx, request), cx.broker.clone());
         drop(cx);
-        let deadline = Instant::now() + plan.max_wait;
-        loop {
-            // The common case, something to read, needs no waiter; it is the second look that loses no
-            // wake-up.
-            let answer = plan.read();
-            if answer.is_enough(&plan) || Instant::now() >= deadline {
-                return Ok(answer.finish(&plan));
-            }
-            let waiter = Waiter::new(plan.min_bytes.saturating_sub(answer.bytes) as i64);
-            let places: Vec<_> =
-                plan.partitions().map(|partition| partition.wait(&waiter, plan.isolation)).collect();
-            let answer = plan.read();
-            if answer.is_enough(&plan) || timeout_at(deadline, waiter.woken()).await.is_err() {
-                return Ok(answer.finish(&plan));
-            }
-            drop(places);
-        }
+        let mut response = plan.wait().await;
+        broker.fetch_sessions.finish(turn, &mut response);
+        Ok(response)
     }
 }
+
+/// The first version that names topics by id.
+const IDS_FROM: i16 = 13;
 
 /// A request with its partitions found.
 struct Plan {
@@ -77,7 +62,7 @@ struct PlannedTopic {
 impl Plan {
     fn new(cx: &Context, request: FetchRequest) -> Plan {
         let topics = request.topics.into_iter().map(|wanted| {
-            let found = find_topic(cx, &wanted.topic, wanted.topic_id, 13);
+            let found = find_topic(cx, &wanted.topic, wanted.topic_id, IDS_FROM);
             if let Ok(topic) = &found {
                 topic.metrics.fetch_requests.inc();
             }
@@ -97,6 +82,27 @@ impl Plan {
             max_bytes: request.max_bytes.clamp(0, limit) as usize,
             isolation: Isolation::of(request.isolation_level),
             topics: topics.collect(),
+        }
+    }
+
+    /// Reads until there is enough, or time is up.
+    async fn wait(&self) -> FetchResponse {
+        let deadline = Instant::now() + self.max_wait;
+        loop {
+            // The common case, something to read, needs no waiter; it is the second look that loses no
+            // wake-up.
+            let answer = self.read();
+            if answer.is_enough(self) || Instant::now() >= deadline {
+                return answer.finish(self);
+            }
+            let waiter = Waiter::new(self.min_bytes.saturating_sub(answer.bytes) as i64);
+            let places: Vec<_> =
+                self.partitions().map(|partition| partition.wait(&waiter, self.isolation)).collect();
+            let answer = self.read();
+            if answer.is_enough(self) || timeout_at(deadline, waiter.woken()).await.is_err() {
+                return answer.finish(self);
+            }
+            drop(places);
         }
     }
 

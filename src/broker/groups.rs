@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use braid_protocol::ErrorCode;
 use braid_storage::batch::NO_SEQUENCE;
-use braid_storage::{AppendError, BatchBuilder, Header};
-use bytes::{Buf, Bytes};
+use braid_storage::{AppendError, BatchBuilder, EndMarker};
 use tracing::{debug, error, info};
 
 use super::internal::read_back;
@@ -86,31 +85,17 @@ fn group_config(config: &BrokerConfig) -> GroupConfig {
 fn replay(partition: &Partition, config: &GroupConfig) -> Result<Groups, Fault> {
     let mut groups = Groups::new(config.clone());
     read_back(partition, |header, record| {
-        let (key, value) = (record.key.unwrap_or_default(), record.value);
-        let (id, epoch) = (header.producer_id, header.producer_epoch);
-        let producer = header.is_transactional().then_some(TxnProducer { id, epoch, guard: None });
+        let (producer_id, producer_epoch) = (header.producer_id, header.producer_epoch);
         if !header.is_control() {
-            groups.load(&key, value.as_ref(), producer);
-        } else if let Some(marker) = marker(header, key, value.unwrap_or_default()) {
+            let producer = TxnProducer { id: producer_id, epoch: producer_epoch, guard: None };
+            let producer = header.is_transactional().then_some(producer);
+            groups.load(&record.key.unwrap_or_default(), record.value.as_ref(), producer);
+        } else if let Some(EndMarker { commit, coordinator_epoch }) = EndMarker::of(&record) {
+            let marker = TxnMarker { producer_id, producer_epoch, coordinator_epoch, commit };
             groups.replay(Record::Marker(marker));
         }
     })?;
     Ok(groups)
-}
-
-/// What a control record says (KIP-98): key `version i16, type i16 (0 abort, 1 commit)`, value `version i16,
-/// coordinatorEpoch i32`. None for other kinds.
-fn marker(header: &Header, mut key: Bytes, mut value: Bytes) -> Option<TxnMarker> {
-    let (_version, kind) = (key.try_get_i16().ok()?, key.try_get_i16().ok()?);
-    let _version = value.try_get_i16().ok()?;
-    let coordinator_epoch = value.try_get_i32().ok()?;
-    let (producer_id, producer_epoch) = (header.producer_id, header.producer_epoch);
-    (0..=1).contains(&kind).then_some(TxnMarker {
-        producer_id,
-        producer_epoch,
-        coordinator_epoch,
-        commit: kind == 1,
-    })
 }
 
 impl Journal for Arc<Partition> {

@@ -8,6 +8,7 @@ mod groups; // the group coordinator's start, and its journal
 mod internal; // what is common to the topics of coordinators
 mod report; // what metrics and health checks ask
 mod retention; // old segments go
+mod sessions; // what consumers read, remembered
 mod topics; // changes of the cluster
 mod txns; // the transaction coordinator's start, and its markers
 
@@ -32,6 +33,7 @@ use crate::txn;
 pub use crate::topic::OpenError;
 pub use configs::Alter;
 pub use report::{Folder, Volume};
+pub use sessions::{FetchSessions, SessionTurn};
 pub use topics::{NewTopic, Refused, check_growth, check_topic_name};
 
 /// Everything that lives as long as the broker.
@@ -49,6 +51,8 @@ pub struct Broker {
     pub topics: Topics,
     /// The levels of its log.
     pub loggers: Loggers,
+    /// What consumers read, remembered between their fetches.
+    pub fetch_sessions: FetchSessions,
     /// The bytes that all requests together may hold.
     pub request_memory: RequestMemory,
     dirs: LogDirs,
@@ -103,6 +107,9 @@ impl Broker {
             request_memory: RequestMemory::new(
                 config.queued_max_request_bytes,
                 config.socket_request_max_bytes,
+            ),
+            fetch_sessions: FetchSessions::new(
+                config.max_incremental_fetch_session_cache_slots.max(0) as usize
             ),
             config,
             live: RwLock::new(Arc::new(live)),

@@ -128,7 +128,7 @@ impl Scrape for Broker {
             offline_replicas: offline,
             producer_ids: partitions.iter().map(producers).sum(),
             offline_log_dirs: self.dirs.state().iter().filter(|(_, wrong)| wrong.is_some()).count(),
-            fetch_sessions: 0,
+            fetch_sessions: self.fetch_sessions.len(),
             groups: groups.groups(),
             offsets: groups.offsets,
             groups_stable: groups.stable + groups.consumer.stable,

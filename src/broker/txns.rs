@@ -12,7 +12,6 @@ use tracing::{error, info, warn};
 use super::internal::read_back;
 use super::{Broker, OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 use crate::config::BrokerConfig;
-use crate::group::TxnMarker;
 use crate::machine::{Clock, Journal, Millis};
 use crate::topic::{Marker, Partition};
 use crate::txn::{Coordinator, Ended, Producer, Record, Transactions, TxnConfig, Version};
@@ -98,8 +97,6 @@ impl Broker {
         let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
         let partition = self.topic(topic).and_then(|topic| topic.partition(index)).ok_or(unknown)?;
         if topic == OFFSETS_TOPIC {
-            let Marker { producer_id, producer_epoch, coordinator_epoch, commit } = marker;
-            let marker = TxnMarker { producer_id, producer_epoch, coordinator_epoch, commit };
             return self.groups().await?.end_transaction(index, marker).await;
         }
         let appended = partition.append_marker(marker, self.clock.now()).map_err(|fault| fault.code())?;

@@ -52,7 +52,7 @@ fetch_max_bytes: i32, Fixed("57671680"), AtLeast(1024), "The most record bytes i
 max_request_partition_size_limit: i32, Fixed("2000"), AtLeast(1),
     "The most partitions in one DescribeTopicPartitions.";
 max_incremental_fetch_session_cache_slots: i32, Fixed("1000"), AtLeast(0),
-    "Fetch sessions remembered at a time. Accepted; no effect in this version.";
+    "Fetch sessions remembered at a time (KIP-227).";
 
 // Topics.
 num_partitions: i32, Fixed("1"), AtLeast(1), "Partitions of a topic that is created without saying how many.";

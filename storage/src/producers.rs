@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::{Buf, BufMut, Bytes};
 
 use crate::batch::{Header, NO_SEQUENCE};
+use crate::marker::EndMarker;
 use crate::record::Records;
 
 /// How many batches of a producer are remembered; a client has at most five requests in flight.
@@ -204,7 +205,7 @@ impl Producers {
             return Err(ProducerError::InvalidEpoch { producer_id, given, current });
         }
         if header.is_control() {
-            let given = Marker::read(header, body).map_or(i32::MAX, |marker| marker.coordinator_epoch);
+            let given = marker(header, body).map_or(i32::MAX, |marker| marker.coordinator_epoch);
             let current = producer.coordinator_epoch;
             let fenced = given < current;
             return if fenced { Err(ProducerError::CoordinatorFenced { given, current }) } else { Ok(None) };
@@ -247,7 +248,7 @@ impl Producers {
         producer.timestamp = header.max_timestamp;
         producer.seen_ms = now_ms;
         if header.is_control() {
-            let marker = Marker::read(header, body)?;
+            let marker = marker(header, body)?;
             producer.coordinator_epoch = marker.coordinator_epoch;
             producer.guard = TxnGuard(header.last_offset());
             let first_offset = producer.txn_first_offset.take()?;
@@ -431,21 +432,7 @@ impl Producer {
     }
 }
 
-/// A transaction's end: key `version i16, type i16 (0 abort, 1 commit)`, value `version i16, coordinatorEpoch
-/// i32`.
-struct Marker {
-    commit: bool,
-    coordinator_epoch: i32,
-}
-
-impl Marker {
-    /// `None` for other control batches (leader change, snapshots).
-    fn read(header: &Header, body: &Bytes) -> Option<Marker> {
-        let record = Records::of(header, body.clone()).ok()?.next()?.ok()?;
-        let (mut key, mut value) = (record.key?, record.value?);
-        let (_version, kind) = (key.try_get_i16().ok()?, key.try_get_i16().ok()?);
-        value.try_get_i16().ok()?;
-        let coordinator_epoch = value.try_get_i32().ok()?;
-        (0..=1).contains(&kind).then_some(Marker { commit: kind == 1, coordinator_epoch })
-    }
+/// The end of a transaction in a control batch; `None` for other kinds (leader change, snapshots).
+fn marker(header: &Header, body: &Bytes) -> Option<EndMarker> {
+    EndMarker::of(&Records::of(header, body.clone()).ok()?.next()?.ok()?)
 }

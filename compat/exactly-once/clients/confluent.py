@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 PARTITIONS = 4
 BATCH = 50
-WAIT = 40  # seconds
+WAIT = 20  # seconds
 
 
 def step(name):

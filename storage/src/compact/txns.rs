@@ -11,24 +11,13 @@ use bytes::{Buf, Bytes};
 
 use crate::batch::Header;
 use crate::error::Error;
+use crate::marker::EndMarker;
 use crate::record;
 use crate::segment::{Found, Segment};
 
-/// How a transaction ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    Abort,
-    Commit,
-}
-
 /// What the marker in this control batch says; `None` for other kinds, and for one that was emptied.
-pub(crate) fn ending(batch: &Bytes) -> Option<Ending> {
-    let mut key = record::records(batch).ok()?.next()?.ok()?.key?;
-    match (key.try_get_i16().ok()?, key.try_get_i16().ok()?) {
-        (_, 0) => Some(Ending::Abort),
-        (_, 1) => Some(Ending::Commit),
-        _ => None,
-    }
+pub(crate) fn ending(batch: &Bytes) -> Option<EndMarker> {
+    EndMarker::of(&record::records(batch).ok()?.next()?.ok()?)
 }
 
 /// Aborted transactions: by producer and the marker's offset, where they began.
@@ -67,7 +56,7 @@ impl Aborted {
                 }
                 let batch = segment.read(position, header.total_len())?;
                 match (ending(&batch), open.remove(&header.producer_id)) {
-                    (Some(Ending::Abort), Some(first)) => {
+                    (Some(EndMarker { commit: false, .. }), Some(first)) => {
                         aborted.0.insert((header.producer_id, header.last_offset()), first);
                     }
                     (None, Some(first)) => {
@@ -115,7 +104,7 @@ impl Markers {
             None => header.records_count == 0,
             Some(ending) => {
                 let ends_something = self.open.remove(&header.producer_id);
-                if ends_something && ending == Ending::Abort {
+                if ends_something && !ending.commit {
                     self.aborts.insert((header.producer_id, header.last_offset()));
                 }
                 !ends_something

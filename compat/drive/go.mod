@@ -1,0 +1,3 @@
+module braid/drive
+
+go 1.22

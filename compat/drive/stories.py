@@ -1,0 +1,475 @@
+"""The stories of compat/stories.md that every client tells, each told once: stories.py STORY.
+
+`compat/lib.sh` runs it, as `driven STORY`. It speaks to the client through its driver: see client.py beside
+this file. A story that fails raises.
+"""
+
+import itertools
+import os
+import subprocess
+import sys
+import time
+
+from client import (
+    BROKER, WITHOUT, Broker, Client, Refused, collect, eventually, note, nothing_more, numbers, read_all, records,
+    refused, same, shares,
+)
+
+TOPIC = sys.argv[1]  # each story has a topic of its own name
+broker = Broker()
+cast = []
+
+
+def client():
+    cast.append(Client())
+    return cast[-1]
+
+
+def opened(partitions=1, config=None, **settings):
+    """A client with the story's topic made and a producer."""
+    one = client()
+    one.create(topic=TOPIC, partitions=partitions, config=config or {})
+    one.producer(**settings)
+    return one
+
+
+def send(sender, sent, topic=None, partition=0):
+    return sender.send(topic=topic or TOPIC, partition=partition, records=sent)
+
+
+def spread(sender, sent, topic=None):
+    """Over all partitions, by key."""
+    return send(sender, sent, topic, None)
+
+
+def lines(count):
+    with open(os.environ["RECORDS"], encoding="ascii") as file:
+        return [line.rstrip("\n") for line in itertools.islice(file, count)]
+
+
+def kept(topic):
+    """What the broker keeps of a topic's partition 0."""
+    folder = os.path.join(os.environ["DATA"], f"{topic}-0")
+    segments = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.endswith(".log")]
+    here = os.path.dirname(os.path.abspath(__file__))
+    words = subprocess.check_output([sys.executable, os.path.join(here, "..", "batches.py"), *segments], text=True)
+    return dict(word.split("=") for word in words.split())
+
+
+def metadata():
+    one = client()
+    one.create(topic=TOPIC, partitions=3)
+    eventually("made", lambda: one.metadata(topic=TOPIC)["partitions"] == 3)
+    seen = one.metadata(topic=TOPIC)
+    same(seen["brokers"], [BROKER])
+    same(seen["partitions"], 3)
+    note(refused([36], one.create, topic=TOPIC, partitions=3))
+    one.delete(topic=TOPIC)
+    eventually("deleted", lambda: TOPIC not in one.topics())
+
+
+def roundtrip(codec):
+    sender, sent = opened(codec=codec), lines(10_000)
+    send(sender, [{"value": line} for line in sent])
+    same([record["value"] for record in read_all(client(), TOPIC, len(sent))], sent)
+    facts = kept(TOPIC)
+    same((facts["records"], facts["codec"]), ("10000", codec))
+
+
+OLD = {"retention.ms": "-1"}  # keeps records that say they are old
+
+
+def attributes():
+    sender = opened(config=OLD)
+    nothing = "" if "null-headers" in WITHOUT else None
+    twice = [["a", "1"], ["b", "2"]] if "repeated-headers" in WITHOUT else [["a", "1"], ["b", ""], ["a", nothing]]
+    sent = [
+        {"key": "key", "value": "value", "headers": twice, "time": 1_600_000_000_123},
+        {"key": "key", "value": None, "headers": [], "time": 1_600_000_000_122},
+        {"key": None, "value": "value", "headers": [], "time": 1_599_999_000_000},
+        {"key": "", "value": "", "headers": [["name", "no more"]], "time": 1_600_000_000_000},
+    ]
+    if "headers" in WITHOUT:
+        sent = [{**record, "headers": []} for record in sent]
+    if "empty-keys" in WITHOUT:
+        sent.pop()
+    at = send(sender, sent)
+    same(at, list(range(len(sent)))) if at is not None else None  # not every client says so
+    got = read_all(client(), TOPIC, len(sent))
+    same([{name: record[name] for name in sent[0]} for record in got], sent)
+    if left_out := {"null-headers", "repeated-headers", "headers", "empty-keys"} & set(WITHOUT):
+        note("without " + ", ".join(left_out))
+
+
+def large():
+    sender = opened()
+    sent = ["x" * 900_000, *(chr(97 + n % 26) * 50_000 for n in range(60)), "y" * 900_000]
+    send(sender, [{"value": value} for value in sent])
+    same([record["value"] for record in read_all(client(), TOPIC, len(sent))] == sent, True)
+
+
+def offsets():
+    sender, reader = opened(config=OLD), client()
+    send(sender, [{"value": str(n), "time": 1_600_000_000_000 + n * 10} for n in range(100)])
+    if "time-lookup" not in WITHOUT:
+        for moment, offset in [(0, 0), (500, 50), (501, 51), (991, -1)]:
+            same(reader.at_time(topic=TOPIC, partition=0, time=1_600_000_000_000 + moment), offset)
+    same(reader.range(topic=TOPIC, partition=0), [0, 100])
+    same([record["offset"] for record in read_all(reader, TOPIC, 90, 10)], list(range(10, 100)))
+    same(numbers(read_all(reader, TOPIC, 1, 99)), [99])
+    reader.assign(topic=TOPIC, partition=0, offset="latest")
+    nothing_more(reader, 1500)
+    send(sender, [{"value": "100"}])
+    same(numbers(collect([reader], 1)), [100])
+
+
+def acks():
+    one, sent = client(), lines(2000)
+    for level in ("0", "1", "all"):
+        topic = f"acks-{level}"
+        one.create(topic=topic, partitions=1)
+        one.producer(acks=level)
+        send(one, [{"value": line} for line in sent], topic)
+        same([record["value"] for record in read_all(client(), topic, len(sent))], sent)
+
+
+def waiting():
+    sender, reader = opened(), client()
+    reader.assign(topic=TOPIC, partition=0, offset="latest", min_bytes=1, wait_ms=8000)
+    nothing_more(reader, 1500)
+    reader.ask("poll", ms=8000)
+    time.sleep(0.5)
+    send(sender, [{"value": "1"}])
+    began = time.monotonic()
+    same(numbers(reader.answer()), [1])
+    took = time.monotonic() - began
+    assert took < 2, f"a record came only {took} s after it was written"
+    reader.close()
+    reader.assign(topic=TOPIC, partition=0, offset=1, min_bytes=500_000, wait_ms=2000)
+    arrived, times = [], 0
+    for n in range(10):
+        send(sender, [{"value": str(n)}])
+        part = reader.poll(ms=100)
+        arrived, times = arrived + part, times + bool(part)
+    while len(arrived) < 10:
+        part = reader.poll(ms=3000)
+        assert part, f"only {len(arrived)} of 10 records came"
+        arrived, times = arrived + part, times + 1
+    same(numbers(arrived), list(range(10)))
+    assert times <= 3, f"10 records came in {times} pieces, though the fetches were to wait for more"
+    note(f"{took * 1000:.0f} ms to a waiting consumer")
+
+
+def group(**settings):
+    sender, one, two = opened(4), client(), client()
+    one.consumer(group=TOPIC, topics=[TOPIC], **settings)
+    eventually("all to one", lambda: shares([one], [4]))
+    two.consumer(group=TOPIC, topics=[TOPIC], **settings)
+    eventually("shared", lambda: shares([one, two], [2, 2]))
+    spread(sender, records(1, 1000))
+    both = collect([one, two], 1000)
+    same(len({record["partition"] for record in both}), 4)
+    for member in (one, two):
+        member.commit()
+    two.close()
+    eventually("all to the one left", lambda: shares([one], [4]))
+    spread(sender, records(1001, 2000))
+    rest = collect([one], 1000)
+    same(sorted(numbers(both + rest)), list(range(1, 2001)))
+    one.close()
+
+
+def new_group():
+    group(protocol="consumer")
+
+
+def cooperative():
+    """What one keeps it never loses: an eager rebalance would take all for a moment."""
+    sender, one, two = opened(4), client(), client()
+    settings = {"group": TOPIC, "topics": [TOPIC], "assignor": "cooperative"}
+    one.consumer(**settings)
+    eventually("all to one", lambda: shares([one], [4]))
+    two.consumer(**settings)
+    least = 4
+    def shared():
+        nonlocal least
+        least = min(least, len(one.assignment()))
+        return shares([one, two], [2, 2])
+    eventually("shared", shared)
+    same(least, 2) if least < 4 else None
+    spread(sender, records(1, 1000))
+    same(sorted(numbers(collect([one, two], 1000))), list(range(1, 1001)))
+
+
+def commits():
+    sender, one, watcher = opened(2), client(), client()
+    spread(sender, records(1, 500))
+    one.consumer(group=TOPIC, topics=[TOPIC])
+    same(sorted(numbers(collect([one], 500))), list(range(1, 501)))
+    one.commit()
+    def lag():
+        committed = watcher.committed(group=TOPIC, topic=TOPIC, partitions=[0, 1])
+        return sum(watcher.range(topic=TOPIC, partition=p)[1] - max(0, committed[p]) for p in (0, 1))
+    same(lag(), 0)
+    one.close()
+    spread(sender, records(501, 700))
+    same(lag(), 200)
+    same(watcher.committed(group="nobody", topic=TOPIC, partitions=[0, 1]), [-1, -1])
+    two = client()
+    two.consumer(group=TOPIC, topics=[TOPIC])
+    same(sorted(numbers(collect([two], 200))), list(range(501, 701)))
+    nothing_more(two)
+
+
+def crash():
+    sender, one, two = opened(4), client(), client()
+    one.consumer(group=TOPIC, topics=[TOPIC])
+    two.consumer(group=TOPIC, topics=[TOPIC])
+    eventually("shared", lambda: shares([one, two], [2, 2]))
+    two.kill()
+    eventually("all to the one left", lambda: shares([one], [4]))
+    spread(sender, records(1, 500))
+    same(sorted(numbers(collect([one], 500))), list(range(1, 501)))
+
+
+def static_member():
+    sender, one, two, again = opened(4), client(), client(), client()
+    settings = {"group": TOPIC, "topics": [TOPIC], "session_ms": 30_000}
+    one.consumer(instance="one", **settings)
+    eventually("all to one", lambda: shares([one], [4]))
+    two.consumer(instance="two", **settings)
+    eventually("shared", lambda: shares([one, two], [2, 2]))
+    before = one.assignment(), two.assignment()
+    two.kill()
+    began = time.monotonic()
+    again.consumer(instance="two", **settings)
+    eventually("back", lambda: shares([one, again], [2, 2]))
+    took = time.monotonic() - began
+    assert took < 20, f"it took {took} s: the session of the one that was killed had to end"
+    same((one.assignment(), again.assignment()), before)
+    spread(sender, records(1, 500))
+    same(sorted(numbers(collect([one, again], 500))), list(range(1, 501)))
+
+
+def idempotent():
+    sender, sent = opened(idempotent=True), lines(10_000)
+    send(sender, [{"value": line} for line in sent])
+    same([record["value"] for record in read_all(client(), TOPIC, len(sent))], sent)
+    same(kept(TOPIC)["producer"], "yes")
+
+
+def sent_while(sender, what, first):
+    """Send numbered records, twenty at a time, while the broker is done something to, and some after it."""
+    send(sender, records(first, first + 19))
+    broker.ask(what)
+    number, rounds_after = first + 20, 0
+    while rounds_after < 5:
+        send(sender, records(number, number + 19))
+        number += 20
+        rounds_after += 1 if rounds_after or broker.answered() else 0
+    return number
+
+
+def idempotent_restarts():
+    sender, reader = opened(idempotent=True), client()
+    number = 1
+    for _ in range(2):
+        number = sent_while(sender, "restart_broker", number)
+    same(numbers(read_all(reader, TOPIC, number - 1)), list(range(1, number)))
+    note(f"{number - 1} records")
+
+
+def restart():
+    sender, one = opened(4), client()
+    spread(sender, records(1, 500))
+    one.consumer(group=TOPIC, topics=[TOPIC])
+    same(sorted(numbers(collect([one], 500))), list(range(1, 501)))
+    one.commit()
+    one.close()
+    broker.do("restart_broker")
+    spread(sender, records(501, 1000))
+    for group_id, first in ((TOPIC, 501), ("another", 1)):
+        member = client()
+        member.consumer(group=group_id, topics=[TOPIC])
+        same(sorted(numbers(collect([member], 1001 - first))), list(range(first, 1001)))
+        nothing_more(member)
+
+
+def killed():
+    """In the middle of producing and consuming; a record may come twice, but none is lost."""
+    sender, member = opened(), client()
+    member.consumer(group=TOPIC, topics=[TOPIC])
+    number, arrived = 1, set()
+    for _ in range(2):
+        number = sent_while(sender, "kill_broker", number)
+        arrived |= set(numbers(member.poll(ms=500)))
+    def all_arrived():
+        arrived.update(numbers(member.poll(ms=500)))
+        return arrived >= set(range(1, number))
+    eventually("all given to the group", all_arrived, 60)
+    member.commit()
+    reader = client()
+    reader.assign(topic=TOPIC, partition=0, offset="earliest")
+    same(set(numbers(collect([reader], reader.range(topic=TOPIC, partition=0)[1]))), set(range(1, number)))
+    note(f"{number - 1} records acknowledged")
+
+
+def transactions():
+    one, two, reader = opened(transactional_id="transactions"), client(), client()
+    for first, end in ((1, "commit_transaction"), (11, "abort_transaction"), (21, "commit_transaction")):
+        one.begin()
+        send(one, records(first, first + 9))
+        getattr(one, end)()
+    committed = [*range(1, 11), *range(21, 31)]
+    same(numbers(read_all(reader, TOPIC, 20, isolation="read_committed")), committed)
+    same(numbers(read_all(reader, TOPIC, 30, isolation="read_uncommitted")), list(range(1, 31)))
+    one.begin()
+    send(one, records(31, 35))
+    same(numbers(read_all(reader, TOPIC, 20, isolation="read_committed")), committed)
+    if "transaction-offsets" not in WITHOUT:
+        one.send_offsets(group="in-transaction", topic=TOPIC, partition=0, offset=7)
+        one.commit_transaction()
+        offset = lambda: two.committed(group="in-transaction", topic=TOPIC, partitions=[0])
+        eventually("committed", lambda: offset() == [7]) # the broker says yes before it is done
+    else:
+        one.commit_transaction()
+    same(numbers(read_all(reader, TOPIC, 25, isolation="read_committed")), [*committed, *range(31, 36)])
+    one.begin()
+    send(one, records(36, 40))
+    two.producer(transactional_id="transactions")
+    two.begin()
+    send(two, records(41, 45))
+    two.commit_transaction()
+    note(refused([47, 90], one.commit_transaction))
+    committed += [*range(31, 36), *range(41, 46)]
+    if "two-aborts" not in WITHOUT:
+        same(numbers(read_all(reader, TOPIC, 30, isolation="read_committed")), committed)
+
+
+def admin_topics():
+    one = opened(2)
+    one.add_partitions(topic=TOPIC, total=4)
+    eventually("four", lambda: one.metadata(topic=TOPIC)["partitions"] == 4)
+    refused([37], one.add_partitions, topic=TOPIC, total=3)
+    refused([40], one.create, topic="admin-bad", partitions=1, config={"retention.ms": "soon"})
+    refused([38], one.create, topic="admin-bad", partitions=1, replicas=3)
+    refused([17], one.create, topic="no/name", partitions=1)
+    refused([3], one.delete, topic="admin-none")
+    same("admin-bad" in one.topics(), False)
+
+
+def admin_configs():
+    one = client()
+    one.create(topic=TOPIC, partitions=1, config={"retention.ms": "3600000"})
+    same(one.get_config(topic=TOPIC, name="retention.ms"), "3600000")
+    one.set_config(topic=TOPIC, name="max.message.bytes", value="5000")
+    eventually("set", lambda: one.get_config(topic=TOPIC, name="max.message.bytes") == "5000")
+    refused([-1 if "config-codes" in WITHOUT else 40], one.set_config, topic=TOPIC, name="retention.ms", value="soon")
+
+
+def admin_groups():
+    sender, one = opened(), client()
+    send(sender, records(1, 100))
+    one.consumer(group=TOPIC, topics=[TOPIC])
+    collect([one], 100)
+    one.commit()
+    same(TOPIC in sender.groups(), True)
+    same(sender.describe_group(group=TOPIC), {"state": "Stable", "members": 1})
+    if "delete-groups" in WITHOUT:
+        return
+    refused([68], sender.delete_group, group=TOPIC)
+    one.close()
+    eventually("empty", lambda: sender.describe_group(group=TOPIC) == {"state": "Empty", "members": 0})
+    if "alter-offsets" not in WITHOUT:
+        sender.alter_offsets(group=TOPIC, topic=TOPIC, partition=0, offset=42)
+        same(sender.committed(group=TOPIC, topic=TOPIC, partitions=[0]), [42])
+    sender.delete_group(group=TOPIC)
+    same(TOPIC in sender.groups(), False)
+
+
+def delete_records():
+    one = opened()
+    send(one, records(0, 99))
+    one.delete_records(topic=TOPIC, partition=0, before=60)
+    same(one.range(topic=TOPIC, partition=0), [60, 100])
+    same(numbers(read_all(client(), TOPIC, 40)), list(range(60, 100)))
+
+
+def new_partitions():
+    sender, member = opened(1, refresh_ms=1000), client()
+    member.consumer(group=TOPIC, topics=[TOPIC], refresh_ms=1000)
+    eventually("one", lambda: shares([member], [1]))
+    client().add_partitions(topic=TOPIC, total=3)
+    arrived, number = [], 0
+    def all_used():
+        nonlocal number
+        spread(sender, records(number + 1, number + 100))
+        number += 100
+        arrived.extend(member.poll(ms=500))
+        return {record["partition"] for record in arrived} == {0, 1, 2}
+    eventually("written to and read", all_used)
+    def all_arrived(): # some twice: nothing was committed when the new partitions made the group rebalance
+        arrived.extend(member.poll(ms=500))
+        return sorted(set(numbers(arrived))) == list(range(1, number + 1))
+    eventually("all read", all_arrived)
+
+
+def recreated():
+    sender, reader = opened(1, refresh_ms=1000), client()
+    send(sender, records(1, 100))
+    other = client()
+    other.delete(topic=TOPIC)
+    eventually("deleted", lambda: TOPIC not in other.topics())
+    other.create(topic=TOPIC, partitions=1)
+    def accepted():
+        try:
+            send(sender, records(101, 101))
+        except Refused as refusal: # what is there now is not what the client knew
+            assert refusal.code != -1, refusal
+            return False
+        return True
+    eventually("accepted", accepted)
+    send(sender, records(102, 110))
+    arrived = read_all(reader, TOPIC, reader.range(topic=TOPIC, partition=0)[1])
+    same(sorted(set(numbers(arrived))), list(range(101, 111)))
+
+
+def unknown_topic():
+    one = client()
+    one.create(topic=TOPIC, partitions=1)
+    one.producer()
+    try:
+        send(one, records(1, 1), "there-is-none")
+    except Refused as refusal:
+        assert refusal.code in (3, 7, -1), refusal # some clients give up waiting for it
+        note(refusal.type)
+    else:
+        raise AssertionError("a record was accepted for a topic that is not there")
+    send(one, records(1, 10))
+    same(numbers(read_all(client(), TOPIC, 10)), list(range(1, 11)))
+
+
+def refusals():
+    one = client()
+    one.create(topic="refuse-large", partitions=1, config={"max.message.bytes": "2000"})
+    one.create(topic="refuse-keyless", partitions=1, config={"cleanup.policy": "compact"})
+    one.producer()
+    names = [refused([10, 18], send, sender=one, sent=[{"value": "x" * 3000}], topic="refuse-large")]
+    names.append(refused([-1 if "invalid-record" in WITHOUT else 87], send, sender=one, sent=[{"value": "x"}], topic="refuse-keyless"))
+    send(one, [{"value": "x" * 100}], "refuse-large")
+    send(one, [{"key": "k", "value": "x"}], "refuse-keyless")
+    note(", ".join(names))
+
+
+CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
+STORIES = {f"roundtrip-{codec}": lambda codec=codec: roundtrip(codec) for codec in CODECS} | {
+    told.__name__.replace("_", "-"): told for told in (
+        metadata, attributes, large, acks, offsets, waiting, group, commits, crash, static_member, cooperative,
+        new_group, idempotent, idempotent_restarts, transactions, admin_topics, admin_configs, admin_groups,
+        delete_records, new_partitions, recreated, unknown_topic, refusals, restart, killed,
+    )
+}
+if __name__ == "__main__":
+    STORIES[TOPIC]()
+    for each in cast:
+        each.end()
