@@ -67,7 +67,8 @@ public class Members {
         final Properties settings;
         volatile boolean leaving;
         KafkaConsumer<byte[], byte[]> consumer;
-        final Map<Integer, Long> committed = new TreeMap<>(), position = new TreeMap<>(); // of what it owns and has read of
+        // Of what it owns and has read of.
+        final Map<Integer, Long> committed = new TreeMap<>(), position = new TreeMap<>();
 
         Member(String name, String topic, Properties settings) {
             this.name = name;

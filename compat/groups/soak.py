@@ -2,10 +2,10 @@
 
     soak.py SECONDS SEED ADDRESS SHARES HOST-COMMAND... ADDRESS TOPIC MODE SESSION-MS HEARTBEAT-MS
 
-SHARES says how many members each host holds; a host is killed with all of its members. A change comes each few
-seconds, also while the one before has not settled, but a kill only when all is settled: a member that dies while it
-waits for others to join has its session renewed when that ends, and nobody could say until when it owned. One
-member always stays. In the end all is read and committed, all leave, and judge.py judges what they said.
+SHARES, as `3,2`, says how many members each host holds; a host is killed with all of its members. A change comes
+each few seconds, also while the one before has not settled, but a kill only when all is settled: a member that dies
+while it waits for others to join has its session renewed when that ends, and nobody could say until when it owned.
+One member always stays. In the end all is read and committed, all leave, and judge.py judges what they said.
 """
 
 import random
@@ -50,14 +50,25 @@ class Feed(threading.Thread):
         self.acknowledged[message.partition()] += 1
 
 
-class Slots:
-    """Where members are: in each slot of each host one or none. The owners as heard so far."""
+class Place:
+    """A host, and who is in which of its slots."""
 
-    def __init__(self, group):
-        self.group, self.events, self.owners, self.count = group, [], {}, 0
-        self.hosts = []  # [host, {slot: name}, number of slots]
-        for share in SHARES.split(","):
-            self.hosts.append([Host(COMMAND, self.hear), {}, int(share)])
+    def __init__(self, size, hear):
+        self.size, self.hear = size, hear
+        self.open()
+
+    def open(self):
+        self.host = Host(COMMAND, self.hear)
+        self.members = {}  # slot -> name
+        self.held = set()  # the names of all whom this host has held
+
+
+class Group:
+    """The members, wherever they are, what they said, and the owners by what is heard so far."""
+
+    def __init__(self, name):
+        self.name, self.events, self.owners, self.count = name, [], {}, 0
+        self.places = [Place(int(size), self.hear) for size in SHARES.split(",")]
         self.changed = time.monotonic()
 
     def hear(self, event):
@@ -70,45 +81,53 @@ class Slots:
                     del self.owners[p]
 
     def members(self):
-        return [name for _, members, _ in self.hosts for name in members.values()]
+        return [name for place in self.places for name in place.members.values()]
 
     def settled(self):
         """Has every partition a living owner, and are all changes a while ago?"""
         return (time.monotonic() - self.changed > 2 * HEARTBEAT and len(self.owners) == PARTITIONS
                 and set(self.owners.values()) <= set(self.members()))
 
-    def join(self, host, slot):
+    def join(self, place, slot):
         self.count += 1
-        host[1][slot] = f"{slot}.{self.count}"
-        host[0].join(host[1][slot], self.group)
+        place.members[slot] = name = f"{slot}.{self.count}"
+        place.held.add(name)
+        place.host.join(name, self.name)
         self.changed = time.monotonic()
 
-    def leave(self, host, slot):
-        host[0].leave(host[1].pop(slot))
+    def leave(self, place, slot):
+        place.host.leave(place.members.pop(slot))
         self.changed = time.monotonic()
 
-    def kill(self, host):
+    def kill(self, place):
         eventually(SESSION + 10, self.settled)
         at = time.monotonic()
-        host[0].kill()
+        place.host.kill()
         gone = {event.member for event in self.events if event.what == "left"}
-        for name in set(host[1].values()) - gone:
-            self.events.append(Event(at, name, "killed", []))
-        host[0], host[1] = Host(COMMAND, self.hear), {}
+        self.events += [Event(at, name, "killed", []) for name in place.held - gone]
+        place.open()
         self.changed = time.monotonic()
 
     def change(self, dice, kill):
         """Does something at random to a random slot."""
-        host = dice.choice(self.hosts)
-        slot = dice.randrange(host[2])
+        place = dice.choice(self.places)
+        slot = dice.randrange(place.size)
         if kill:
-            able = [host for host in self.hosts if host[1] and len(host[1]) < len(self.members())]
+            able = [place for place in self.places if 0 < len(place.members) < len(self.members())]
             if able:
                 self.kill(dice.choice(able))
-        elif slot not in host[1]:
-            self.join(host, slot)
+        elif slot not in place.members:
+            self.join(place, slot)
         elif len(self.members()) > 1:
-            self.leave(host, slot)
+            self.leave(place, slot)
+
+    def end(self):
+        """All leave."""
+        for place in self.places:
+            for slot in list(place.members):
+                self.leave(place, slot)
+        for place in self.places:
+            place.host.end()
 
 
 def committed(group, topic):
@@ -128,48 +147,48 @@ def main():
     admin = AdminClient({"bootstrap.servers": ADDRESS})
     admin.create_topics([NewTopic(topic, PARTITIONS)])[topic].result(60)
     assert eventually(60, lambda: committed(topic, topic)), "no coordinator"  # to wait for it is not the story
-    dice = random.Random(SEED)
-    feed, slots = Feed(topic), Slots(topic)
+    feed, group = Feed(topic), Group(topic)
     feed.start()
-    for host in slots.hosts:
-        for slot in range(host[2]):
-            slots.join(host, slot)
-    begin, killed = time.monotonic(), False
-    while (now := time.monotonic()) < begin + SECONDS:
-        time.sleep(dice.uniform(*CHANGES))
-        kill = dice.random() < KILLS or not killed and now > begin + SECONDS / 2
-        slots.change(dice, kill)
-        killed = killed or kill
-    settled = eventually(SESSION + 10, slots.settled)
+    shake(group)
+    settled = eventually(SESSION + 10, group.settled)
     feed.stopped.set()
     feed.join()
     drained = eventually(30, lambda: committed(topic, topic) == feed.acknowledged)
-    for host, members, _ in slots.hosts:
-        for name in members.values():
-            host.leave(name)
-    for host, _, _ in slots.hosts:
-        host.end()
+    group.end()
     with open("events", "w", encoding="ascii") as events:
-        events.writelines(f"{e.at:.9f} {e.member} {e.what} {' '.join(e.words)}\n" for e in sorted(slots.events))
+        events.writelines(f"{e.at:.9f} {e.member} {e.what} {' '.join(e.words)}\n" for e in group.events)
     judge = Judge(PARTITIONS, SESSION, HEARTBEAT)
-    judge.judge(slots.events)
-    faults = judge.faults
+    judge.judge(group.events)
     if not settled:
-        faults.append(f"not settled: {slots.owners}")
+        judge.faults.append(f"not settled: {group.owners}")
     told = [judge.committed[p] for p in range(PARTITIONS)]
     if not drained or told != feed.acknowledged:
-        faults.append(f"written {feed.acknowledged}, said to be committed {told}, committed {committed(topic, topic)}")
-    report(judge, sum(feed.acknowledged), faults)
+        judge.faults.append(f"written {feed.acknowledged}, committed {committed(topic, topic)}, told so {told}")
+    report(judge, sum(feed.acknowledged))
 
 
-def report(judge, records, faults):
-    for fault in faults[:20]:
+def shake(group):
+    """Five members join; then there are changes until the time is over, and a kill at half of it at the latest."""
+    dice = random.Random(SEED)
+    for place in group.places:
+        for slot in range(place.size):
+            group.join(place, slot)
+    begin, killed = time.monotonic(), False
+    while time.monotonic() < begin + SECONDS:
+        time.sleep(dice.uniform(*CHANGES))
+        kill = dice.random() < KILLS or (not killed and time.monotonic() > begin + SECONDS / 2)
+        group.change(dice, kill)
+        killed = killed or kill
+
+
+def report(judge, records):
+    for fault in judge.faults[:20]:
         print(fault)
-    counts = {what: judge.counts.get(what, 0) for what in ("joining", "left", "killed", "refused")}
-    print(f"seed {SEED}: {records} records, {counts['joining']} joins, {counts['left']} leaves, {counts['killed']} kills, "
-          f"{len(judge.waits)} partitions given, without an owner for at most {max(judge.waits):.2f} s; "
-          f"{counts['refused']} commits refused, leaving took at most {max(judge.leaves):.2f} s; {len(faults)} faults")
-    sys.exit(bool(faults))
+    joins, leaves, kills, refused = (judge.counts.get(what, 0) for what in ("joining", "left", "killed", "refused"))
+    print(f"seed {SEED}: {records} records, {joins} joins, {leaves} leaves, {kills} kills, {len(judge.waits)}"
+          f" partitions changed hands, without an owner for at most {max(judge.waits):.2f} s; {refused} commits"
+          f" refused; leaving took at most {max(judge.leaves):.2f} s; {len(judge.faults)} faults")
+    sys.exit(bool(judge.faults))
 
 
 main()

@@ -370,6 +370,6 @@ mod tests {
         };
         assert_eq!((fail(1), fail(2)), (1, 1));
         assert_eq!(stage.fetch(request(id, 3, &[]), quiet).unwrap().2, [0]);
-        assert_eq!(stage.fetch(request(id, 4, &[]), quiet).unwrap().2, []);
+        assert!(stage.fetch(request(id, 4, &[]), quiet).unwrap().2.is_empty());
     }
 }
