@@ -298,7 +298,8 @@ async fn a_session_tells_only_what_is_new() {
         ..fetch_request("t", &[(1, offset)])
     };
     let mut other = broker.connect();
-    let (response, _) = tokio::join!(client.call::<Fetch>(12, &goes_on(1, 1)), async {
+    let next = goes_on(1, 1);
+    let (response, _) = tokio::join!(client.call::<Fetch>(12, &next), async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         other.produce("t", 2, &["b"]).await
     });
@@ -307,7 +308,7 @@ async fn a_session_tells_only_what_is_new() {
     let [data] = &response.responses[0].partitions[..] else { panic!("{response:?}") };
     assert_eq!((data.partition_index, values(data)), (2, expect(0, &["b"])));
     // the same again is a mistake, and so is a session that is not there
-    let response = client.call::<Fetch>(12, &goes_on(1, 1)).await;
+    let response = client.call::<Fetch>(12, &next).await;
     assert_eq!(response.error_code, ErrorCode::INVALID_FETCH_SESSION_EPOCH);
     let unknown = FetchRequest { session_id: id ^ 1, ..goes_on(2, 1) };
     let response = client.call::<Fetch>(12, &unknown).await;
