@@ -263,11 +263,9 @@ async fn the_coordinator_is_found_in_every_version_at_the_first_try() {
         };
         assert_eq!((code, host.as_str(), port), (ErrorCode::NONE, "127.0.0.1", 9092), "v{version}");
     }
-    let transactional = FindCoordinatorRequest { key: "t".into(), key_type: 1, ..Default::default() };
-    assert_eq!(
-        client.call::<FindCoordinator>(3, &transactional).await.error_code,
-        ErrorCode::INVALID_REQUEST
-    );
+    let of_share_group = FindCoordinatorRequest { key: "g:t:0".into(), key_type: 2, ..Default::default() };
+    let found = client.call::<FindCoordinator>(3, &of_share_group).await;
+    assert_eq!(found.error_code, ErrorCode::INVALID_REQUEST);
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import for_code
+from aiokafka.errors import ProducerFenced, for_code
 
 from driver import arrived, encoded, serve
 
@@ -205,5 +205,5 @@ serve({name: in_loop(function) for name, function in {
     "assignment": assignment, "commit": commit, "close": close, "committed": committed, "range": offset_range,
     "at_time": at_time, "add_partitions": add_partitions, "get_config": get_config, "set_config": set_config,
     "groups": groups, "describe_group": describe_group, "delete_records": delete_records,
-}.items()}, code=lambda error: getattr(error, "errno", None) or -1)
+}.items()}, code=lambda error: 90 if isinstance(error, ProducerFenced) else getattr(error, "errno", None) or -1)
 loop.run_until_complete(stop())

@@ -4,7 +4,7 @@ A member says, each in a line `event NANOSECONDS NAME WORDS`, by the clock that 
 
     joining                        it calls subscribe
     assigned P...                  its callback for that begins
-    revoked P..., lost P...        its callback for that ends; before `revoked` it has committed
+    revoked P..., lost P...        its callback for that ends; before `revoked` it commits
     first P:OFFSET                 the first record it reads of a partition since that was assigned
     gap P:EXPECTED-OFFSET          a record that is not the next
     committing P:FROM-TO...        it commits synchronously what it read since it last could

@@ -6,6 +6,7 @@ its session timeout after its last heartbeat. That is at the latest a session ti
 earliest two heartbeat intervals before that: one for the heartbeat that was due, one for a machine that is late.
 
 - Nobody is assigned what another owns, or reads or commits what it does not own; nobody who beats loses anything.
+  (What the Java client gives back when it leaves during a rebalance it calls lost, and has not committed.)
 - A change is a join, a leave, or the end of a killed member's session, whenever in that time it was. Nothing is
   unowned for longer than a heartbeat interval, and SLACK, counted from the last change: so long others may need to
   hear of it. (How long a fresh group needs for its first assignment is latency.py's to say.)
@@ -102,7 +103,7 @@ class Judge:
 
     def on_lost(self, event, partitions):
         self.on_revoked(event, partitions)
-        if partitions:
+        if partitions and event.member not in self.leaving:
             self.fault(event, f"lost {partitions}")
 
     def on_first(self, event, offsets):

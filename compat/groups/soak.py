@@ -5,7 +5,9 @@
 SHARES, as `3,2`, says how many members each host holds; a host is killed with all of its members. A change comes
 each few seconds, also while the one before has not settled, but a kill only when all is settled: a member that dies
 while it waits for others to join has its session renewed when that ends, and nobody could say until when it owned.
-One member always stays. In the end all is read and committed, all leave, and judge.py judges what they said.
+One member always stays. A cooperative member leaves only while it owns something: librdkafka sends no LeaveGroup
+if it owns nothing, neither to Apache Kafka, and the others wait until its session ends. In the end all is read and
+committed, all leave, and judge.py judges what they said.
 """
 
 import random
@@ -118,8 +120,11 @@ class Group:
                 self.kill(dice.choice(able))
         elif slot not in place.members:
             self.join(place, slot)
-        elif len(self.members()) > 1:
+        elif len(self.members()) > 1 and self.may_leave(place.members[slot]):
             self.leave(place, slot)
+
+    def may_leave(self, name):
+        return MODE != "cooperative" or name in self.owners.values()
 
     def end(self):
         """All leave."""
