@@ -9,7 +9,9 @@ earliest two heartbeat intervals before that: one for the heartbeat that was due
   (What the Java client gives back when it leaves during a rebalance it calls lost, and has not committed.)
 - A change is a join, a leave, or the end of a killed member's session, whenever in that time it was. Nothing is
   unowned for longer than a heartbeat interval, and SLACK, counted from the last change: so long others may need to
-  hear of it. (How long a fresh group needs for its first assignment is latency.py's to say.)
+  hear of it. Of cooperative members two intervals: one whose SyncGroup comes when another, that had to give
+  something, has already joined again, gets its share a round later. (How long a fresh group needs for its first
+  assignment is latency.py's to say.)
 - The first record that a new owner reads is the one where the last commit was, and what it reads is without gap. Each
   commit begins where the one before ended. After a killed member, or a commit without an answer, it may or may
   not have been done: then the next owner says which.
@@ -19,8 +21,9 @@ SLACK = 1.0  # seconds, for a busy machine: the time that clients need to connec
 
 
 class Judge:
-    def __init__(self, partitions, session, heartbeat):
+    def __init__(self, partitions, session, heartbeat, rounds):
         self.partitions, self.session, self.heartbeat = partitions, session, heartbeat
+        self.unowned_max = rounds * heartbeat + SLACK
         self.faults = []
         self.owner = {}  # partition -> member
         self.free_since = {}
@@ -88,7 +91,7 @@ class Judge:
         for p in self.free_since.keys() & partitions:
             since = max(min(self.free_since[p], event.at), changed)
             self.waits.append(event.at - since)
-            if event.at - since > self.heartbeat + SLACK:
+            if event.at - since > self.unowned_max:
                 late.setdefault(since, []).append(p)
         for since, which in late.items():
             self.fault(event, f"{which} had no owner for {event.at - since:.3f} s since {since:.3f}")

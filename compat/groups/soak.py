@@ -162,7 +162,7 @@ def main():
     group.end()
     with open("events", "w", encoding="ascii") as events:
         events.writelines(f"{e.at:.9f} {e.member} {e.what} {' '.join(e.words)}\n" for e in group.events)
-    judge = Judge(PARTITIONS, SESSION, HEARTBEAT)
+    judge = Judge(PARTITIONS, SESSION, HEARTBEAT, rounds=2 if MODE == "cooperative" else 1)
     judge.judge(group.events)
     if not settled:
         judge.faults.append(f"not settled: {group.owners}")

@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
@@ -39,12 +40,20 @@ impl SyncPoint {
             file.sync()?;
         }
         if self.dir {
-            self.place.disk.sync_dir(&self.place.dir)?;
+            match self.place.disk.sync_dir(&self.place.dir) {
+                // Nobody waits for a log that is deleted, and the disk is as good as before.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && self.is_deleted() => return Ok(()),
+                synced => synced?,
+            }
         }
         match self.place.dir.parent() {
             Some(parent) if self.parent => self.place.disk.sync_dir(parent),
             _ => Ok(()),
         }
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.place.deleted.load(Ordering::Acquire)
     }
 
     /// The offset up to which the log is durable once this is synced.

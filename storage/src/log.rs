@@ -353,6 +353,7 @@ impl Log {
     /// Deletes the log: its folder gets a name that nothing takes for a log's, and is removed. Readers that
     /// are out finish.
     pub fn delete(&self) -> Result<(), Error> {
+        self.place.deleted.store(true, Ordering::Release);
         crate::dir::delete(&*self.place.disk, &self.place.dir)
     }
 }

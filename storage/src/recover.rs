@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use crate::checkpoint;
 use crate::disk::{Disk, Entry};
@@ -35,7 +35,8 @@ pub(crate) fn open(
     log_start_offset: i64,
     now_ms: i64,
 ) -> Result<Log, Error> {
-    let place = Arc::new(Place { disk, dir: dir.to_path_buf(), quarantined: AtomicU64::new(0) });
+    let (quarantined, deleted) = (AtomicU64::new(0), AtomicBool::new(false));
+    let place = Arc::new(Place { disk, dir: dir.to_path_buf(), quarantined, deleted });
     let mut entries = list(&place)?;
     if swap::settle(&place, &entries)? {
         entries = list(&place)?;

@@ -27,6 +27,8 @@ pub(crate) struct Place {
     pub(crate) dir: PathBuf,
     /// How many places with bad bytes were found so far.
     pub(crate) quarantined: AtomicU64,
+    /// The log was deleted, or is about to be: its folder has another name, or none.
+    pub(crate) deleted: AtomicBool,
 }
 
 impl Place {

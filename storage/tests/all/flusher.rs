@@ -136,3 +136,28 @@ fn a_disk_that_is_given_up_syncs_nothing_more_and_tells_those_who_wait() {
     drop(flusher);
     assert_eq!(partition.log.lock().unwrap().synced_offset(), offset + 1);
 }
+
+// Found by scripts/bench: a topic was deleted just after it had rolled a segment. The folder that was to be synced
+// had another name by then, the disk was given up for that, and every other topic on it with it.
+#[test]
+fn a_log_that_is_deleted_before_its_sync_is_no_failure_of_the_disk() {
+    let tmp = tempfile::tempdir().unwrap();
+    let real = || -> Arc<dyn Disk> { Arc::new(RealDisk) };
+    let flusher = Flusher::start(Some(tmp.path()), |_| panic!("the disk is as good as before")).unwrap();
+    let doomed = Partition::open(real(), &tmp.path().join("doomed-0"));
+    let point = {
+        let mut log = doomed.log.lock().unwrap();
+        log.append(&batch(5, 1, 0), None, 0, NOW).unwrap();
+        log.roll(NOW).unwrap();
+        log.append(&batch(6, 1, 0), None, 0, NOW).unwrap();
+        log.delete().unwrap();
+        log.sync_point()
+    };
+    point.sync().unwrap();
+    flusher.submit(doomed.clone()).unwrap();
+    let other = Partition::open(real(), &tmp.path().join("other-0"));
+    let offset = other.append();
+    flusher.submit(other.clone()).unwrap();
+    other.wait_for(offset);
+    assert!(flusher.failure().is_none());
+}
