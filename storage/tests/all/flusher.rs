@@ -137,8 +137,8 @@ fn a_disk_that_is_given_up_syncs_nothing_more_and_tells_those_who_wait() {
     assert_eq!(partition.log.lock().unwrap().synced_offset(), offset + 1);
 }
 
-// Found by scripts/bench: a topic was deleted just after it had rolled a segment. The folder that was to be synced
-// had another name by then, the disk was given up for that, and every other topic on it with it.
+// Found by scripts/bench: a topic was deleted just after it had rolled a segment. The folder that was to be
+// synced had another name by then, the disk was given up for that, and every other topic on it with it.
 #[test]
 fn a_log_that_is_deleted_before_its_sync_is_no_failure_of_the_disk() {
     let tmp = tempfile::tempdir().unwrap();
