@@ -126,7 +126,12 @@ async fn write_all(broker: Arc<Broker>, coordinator: Coordinator, ended: Ended) 
             }
         });
     }
-    while waiting.join_next().await.is_some() {}
+    while let Some(written) = waiting.join_next().await {
+        if let Err(error) = written {
+            // Not complete without each of its markers: the next start writes them.
+            return error!(%error, "a marker of transaction {:?} was not written", ended.id);
+        }
+    }
     while let Err(code) = coordinator.marked(&ended).await {
         warn!(%code, "the end of transaction {:?} cannot be written down yet", ended.id);
         tokio::time::sleep(RETRY).await;
