@@ -68,6 +68,8 @@ pub fn begin(format: LogFormat) -> Result<Filter, String> {
 
 /// What `RUST_LOG` says, over `info` for all that it does not name.
 fn targets(wanted: &str) -> Result<Targets, String> {
+    // An empty text is parsed too, and means that nothing is told.
+    let wanted = if wanted.is_empty() { "info" } else { wanted };
     let named: Targets = wanted.parse().map_err(|e| format!("{e}"))?;
     Ok(if named.default_level().is_some() { named } else { named.with_default(LevelFilter::INFO) })
 }
@@ -235,6 +237,14 @@ mod tests {
 
     fn set(name: &str, level: &str) -> [(String, Option<String>); 1] {
         [(name.to_owned(), Some(level.to_owned()))]
+    }
+
+    // Found by trying the README: with RUST_LOG unset a broker started without a word.
+    #[test]
+    fn unless_told_otherwise_it_is_info() {
+        for (wanted, level) in [("", LevelFilter::INFO), ("warn", LevelFilter::WARN)] {
+            assert_eq!(targets(wanted).unwrap().default_level(), Some(level), "{wanted:?}");
+        }
     }
 
     #[test]
