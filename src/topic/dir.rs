@@ -173,7 +173,8 @@ impl LogDir {
         }
         let mode = match self.clean || !at_start {
             true => OpenMode::Clean,
-            false => OpenMode::Recover { recovery_point },
+            false => recovery_point
+                .map_or(OpenMode::Unknown, |recovery_point| OpenMode::Recover { recovery_point }),
         };
         let log = Log::open(self.disk.clone(), &dir, log_config(config, broker), mode, start, now_ms)?;
         Ok(Arc::new(Partition::new(topic.name.clone(), *index, settings(config), self.home(), log)))
@@ -220,27 +221,35 @@ impl LogDir {
         key: &Key,
         remains: &Remains,
         at_start: bool,
-    ) -> Result<(i64, i64), Error> {
+    ) -> Result<(Option<i64>, i64), Error> {
         let mut points = self.points.lock();
         let (recovery_point, start) = points.of(key);
         match remains {
             Remains::Log { .. } => return Ok((recovery_point, start)),
-            Remains::None if at_start && recovery_point.max(start) > 0 => {
+            Remains::None if at_start && recovery_point.unwrap_or(0).max(start) > 0 => {
                 let why = "the log is gone, but the recovery point says that it had records";
                 return Err(Error::Corrupt { path: dir.to_owned(), offset: start, why });
             }
             Remains::None | Remains::Empty => {}
         }
-        if points.forget(key) {
+        let others = points.forget(key);
+        points.begin(key.clone());
+        if others {
             points.write(&*self.disk, &self.path)?;
         }
-        Ok((0, 0))
+        Ok((Some(0), 0))
     }
 
     /// Do the checkpoints say that this log had records?
     pub(super) fn knows(&self, key: &Key) -> bool {
         let (recovery_point, start) = self.points.lock().of(key);
-        recovery_point.max(start) > 0
+        recovery_point.unwrap_or(0).max(start) > 0
+    }
+
+    /// Writes down that logs have begun: of one that no recovery point is known of anything is believed
+    /// ([`OpenMode::Unknown`]), also a hole that a crash made.
+    pub(super) fn keep_points(&self) -> Result<(), Error> {
+        self.points.lock().write(&*self.disk, &self.path)
     }
 
     /// Forgets the points of all logs but these.

@@ -240,7 +240,12 @@ impl LogDirs {
             let home = self.slots.iter().position(begun).or_else(|| self.emptiest()).ok_or_else(full)?;
             places.push(self.put(home));
         }
-        let opened = opening::open_all(self, wanted, &places, broker, now_ms, false);
+        let opened = opening::open_all(self, wanted, &places, broker, now_ms, false).and_then(|opened| {
+            let new = |n: usize| places.iter().any(|place| matches!(place, Place::In(home) if *home == n));
+            let dirs = self.slots.iter().enumerate().filter(|(n, _)| new(*n));
+            dirs.filter_map(|(_, slot)| slot.dir.as_ref().ok()).try_for_each(LogDir::keep_points)?;
+            Ok(opened)
+        });
         if opened.is_err() {
             for place in places {
                 if let Place::In(n) = place

@@ -34,10 +34,14 @@ impl Points {
         self.recovery.is_empty()
     }
 
-    /// The recovery point of a log, and where it starts.
-    pub(super) fn of(&self, key: &Key) -> (i64, i64) {
-        let of = |offsets: &Offsets| offsets.get(key).copied().unwrap_or(0);
-        (of(&self.recovery), of(&self.starts))
+    /// The recovery point of a log, if there is one, and where it starts.
+    pub(super) fn of(&self, key: &Key) -> (Option<i64>, i64) {
+        (self.recovery.get(key).copied(), self.starts.get(key).copied().unwrap_or(0))
+    }
+
+    /// Puts down that a log begins.
+    pub(super) fn begin(&mut self, key: Key) {
+        self.recovery.insert(key, 0);
     }
 
     /// Puts a log's points down; a start at or before its first segment goes without saying.

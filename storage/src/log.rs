@@ -35,9 +35,12 @@ pub enum OpenMode {
     /// Not so: everything from the segment of this offset on is checked. What lies below was synced once, and
     /// its loss is an error.
     Recover {
-        /// From the recovery point checkpoint; 0 if there is none.
+        /// From the recovery point checkpoint.
         recovery_point: i64,
     },
+    /// Not so, and there is no recovery point: the checkpoint is lost, or does not know the log yet. Everything
+    /// is checked, and gaps between offsets are believed, as Kafka does: compaction may have left them.
+    Unknown,
 }
 
 /// Where a batch went.

@@ -51,7 +51,10 @@ pub(crate) fn open(
             log.end.offset = clean_end(&log)?;
             None
         }
-        OpenMode::Recover { recovery_point } => Some(recover(&mut log, recovery_point)?),
+        OpenMode::Recover { recovery_point } => {
+            Some((recover(&mut log, recovery_point, recovery_point)?, recovery_point))
+        }
+        OpenMode::Unknown => Some((recover(&mut log, 0, i64::MAX)?, 0)),
     };
     let end = log.end.offset;
     if end < log.start {
@@ -62,14 +65,14 @@ pub(crate) fn open(
     log.advance_start(log.first_base_offset());
     log.synced = log.end;
     forget_from(&mut log, end)?;
-    match (how, first) {
-        (OpenMode::Recover { recovery_point }, Some(first)) => {
+    match first {
+        Some((first, recovery_point)) => {
             log.recovery_point = recovery_point;
             cut_txns(&log, first, recovery_point)?;
             load_producers(&mut log, Some(recovery_point), now_ms)?;
             settle(&log, first, end > recovery_point)?;
         }
-        _ => load_producers(&mut log, None, now_ms)?,
+        None => load_producers(&mut log, None, now_ms)?,
     }
     // So that whatever is appended can be noted in them.
     log.active().with_txns(&log.segments, |_| ())?;
@@ -190,20 +193,21 @@ fn clean_end(log: &Log) -> Result<i64, Error> {
     Ok(end)
 }
 
-/// Walks what may not be synced, and cuts it where it stops being a log. Returns the number of the first
-/// segment that was looked at.
-fn recover(log: &mut Log, recovery_point: i64) -> Result<usize, Error> {
+/// Walks what may not be synced, and cuts it where it stops being a log, which is also where offsets do not
+/// continue each other, unless that is below `compacted_below`. Returns the number of the first segment that
+/// was looked at.
+fn recover(log: &mut Log, recovery_point: i64, compacted_below: i64) -> Result<usize, Error> {
     let segments = Arc::clone(&log.segments);
     let first = segments.partition_point(|segment| segment.base <= recovery_point).saturating_sub(1);
     let mut next = segments.get(first).map_or(log.end.offset, |segment| segment.base);
     let mut bad = None;
     for (n, segment) in segments.iter().enumerate().skip(first) {
-        if segment.base < next || (segment.base > next && segment.base > recovery_point) {
+        if segment.base < next || (segment.base > next && segment.base > compacted_below) {
             bad = Some((n, 0, "the segment does not continue the one before"));
             break;
         }
         next = segment.base;
-        let stop = check(log, segment, recovery_point, &mut next)?;
+        let stop = check(log, segment, (recovery_point, compacted_below), &mut next)?;
         if let Some((position, why)) = stop {
             bad = Some((n, position, why));
             break;
@@ -235,7 +239,7 @@ fn recover(log: &mut Log, recovery_point: i64) -> Result<usize, Error> {
 fn check(
     log: &mut Log,
     segment: &Segment,
-    recovery_point: i64,
+    (recovery_point, compacted_below): (i64, i64),
     next: &mut i64,
 ) -> Result<Option<(u64, &'static str)>, Error> {
     let known = segment.resume(recovery_point);
@@ -259,8 +263,7 @@ fn check(
             }
             Some(Err(error)) => return Err(error),
         };
-        // Only what compaction has seen may have gaps, and that is synced.
-        if header.base_offset < *next || (header.base_offset > *next && *next >= recovery_point) {
+        if header.base_offset < *next || (header.base_offset > *next && *next >= compacted_below) {
             bad = Some((position, "the batch does not continue the one before"));
             break;
         }

@@ -49,7 +49,7 @@ fn no_last_value_is_lost_wherever_the_power_goes() {
                     story.survive(after);
                     story.check_values();
                     story.settle();
-                    story.restart(false);
+                    story.recover(n % 2 == 0);
                     story.check_values();
                 }));
                 assert!(tale.is_ok(), "seed {seed}, call {call} of {calls}, {:?}", loss[n as usize]);

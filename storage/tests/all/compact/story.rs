@@ -260,25 +260,35 @@ impl Story {
         self.present = present;
     }
 
-    /// Opens the log again, after a stop or a kill.
-    pub(super) fn restart(&mut self, clean: bool) {
-        let point = kept(&self.disk, RECOVERY_POINTS);
-        let how = match clean {
-            true => OpenMode::Clean,
-            false => OpenMode::Recover { recovery_point: point },
-        };
-        if clean {
-            self.log.close().unwrap();
+    /// Opens the log again, after a stop or a kill, with or without its checkpoint.
+    pub(super) fn restart(&mut self, dice: &mut Dice) {
+        match dice.below(2) {
+            0 => {
+                self.log.close().unwrap();
+                self.open(OpenMode::Clean);
+            }
+            _ => self.recover(dice.below(2) == 0),
         }
+    }
+
+    /// Opens it after a kill. Once somebody had removed the checkpoint, and what had been compacted was cut at
+    /// its first gap.
+    pub(super) fn recover(&mut self, has_checkpoint: bool) {
+        let recovery_point = kept(&self.disk, RECOVERY_POINTS);
+        let known = has_checkpoint.then_some(OpenMode::Recover { recovery_point });
+        self.open(known.unwrap_or(OpenMode::Unknown));
+    }
+
+    fn open(&mut self, how: OpenMode) {
         self.log = open(Arc::new(self.disk.clone()), how).unwrap();
-        self.log.checkpointed(point);
+        self.log.checkpointed(kept(&self.disk, RECOVERY_POINTS));
     }
 
     /// Goes on with what a crash has left.
     pub(super) fn survive(&mut self, disk: SimDisk) {
         self.disk = disk;
         self.rough = true;
-        self.restart(false);
+        self.recover(true);
         let end = self.log.end_offset();
         assert!(end >= self.synced, "{end} < {}", self.synced);
         self.written.split_off(&end);
