@@ -118,6 +118,23 @@ impl Producer {
         self.client.call::<EndTxn>(if self.new { 5 } else { 4 }, &request).await
     }
 
+    /// Aborts what is open in these partitions of `t`, as the coordinator of that epoch.
+    async fn abort_as(&mut self, coordinator_epoch: i32, partitions: &[i32]) -> Vec<ErrorCode> {
+        let topic = WritableTxnMarkerTopic { name: "t".into(), partition_indexes: partitions.to_vec() };
+        let marker = WritableTxnMarker {
+            producer_id: self.producer.0,
+            producer_epoch: self.producer.1,
+            transaction_result: false,
+            topics: vec![topic],
+            coordinator_epoch,
+            ..Default::default()
+        };
+        let request = WriteTxnMarkersRequest { markers: vec![marker] };
+        let mut response = self.client.call::<WriteTxnMarkers>(1, &request).await;
+        let partitions = response.markers.remove(0).topics.remove(0).partitions;
+        partitions.iter().map(|partition| partition.error_code).collect()
+    }
+
     async fn state(&mut self) -> String {
         let request = DescribeTransactionsRequest { transactional_ids: vec![self.id.clone()] };
         let mut response = self.client.call::<DescribeTransactions>(0, &request).await;
@@ -328,19 +345,26 @@ async fn kafka_transactions_lists_and_aborts() {
     let response = producer.client.call::<ListTransactions>(2, &bad).await;
     assert_eq!(response.error_code, ErrorCode::INVALID_REGULAR_EXPRESSION);
 
-    let marker = WritableTxnMarker {
-        producer_id: producer.producer.0,
-        producer_epoch: producer.producer.1,
-        transaction_result: false,
-        topics: vec![WritableTxnMarkerTopic { name: "t".into(), partition_indexes: vec![0, 7] }],
-        ..Default::default()
-    };
-    let request = WriteTxnMarkersRequest { markers: vec![marker] };
-    let mut response = producer.client.call::<WriteTxnMarkers>(1, &request).await;
-    let partitions = response.markers.remove(0).topics.remove(0).partitions;
-    let codes: Vec<_> = partitions.iter().map(|partition| partition.error_code).collect();
+    let codes = producer.abort_as(0, &[0, 7]).await;
     assert_eq!(codes, [ErrorCode::NONE, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION]);
     assert_eq!(read(&broker).await.last_stable_offset, 2);
+}
+
+/// A folder from a cluster of Kafka's, where the coordinator had moved five times: its markers have epoch 5, and
+/// ours, of epoch 0, were refused as an old coordinator's for ever. The transaction never ended.
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_goes_on_from_the_epoch_of_the_one_before() {
+    let broker = broker(&[]).await;
+    let mut producer = Producer::start(&broker, "x", false).await;
+    producer.write("1 aborted").await;
+    assert_eq!(producer.abort_as(5, &[0]).await, [ErrorCode::NONE]);
+    assert_eq!(producer.end(false).await, ErrorCode::NONE);
+    assert_eq!(settled(&mut producer).await, "CompleteAbort");
+    producer.write("1 committed").await;
+    assert_eq!(producer.end(true).await, ErrorCode::NONE);
+    assert_eq!(settled(&mut producer).await, "CompleteCommit");
+    assert_eq!(committed(&broker).await, ["1 committed"]);
+    assert_eq!(producer.abort_as(4, &[0]).await, [ErrorCode::TRANSACTION_COORDINATOR_FENCED]);
 }
 
 #[tokio::test(start_paused = true)]

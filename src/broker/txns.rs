@@ -16,7 +16,8 @@ use crate::machine::{Clock, Journal, Millis};
 use crate::topic::{Marker, Partition};
 use crate::txn::{Coordinator, Ended, Producer, Record, Transactions, TxnConfig, Version};
 
-/// The epoch of every coordinator of a cluster of one.
+/// The epoch of the coordinator of a cluster of one, which is never an old one: where a marker of a larger epoch
+/// came before, from the cluster that the folder is of or by an operator's hand, that one goes on.
 const COORDINATOR_EPOCH: i32 = 0;
 /// How long a marker waits for a partition whose disk failed, before it tries again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -145,10 +146,14 @@ async fn write_one(
     (producer_id, producer_epoch): Producer,
     commit: bool,
 ) -> Result<(), ErrorCode> {
-    let marker = Marker { producer_id, producer_epoch, coordinator_epoch: COORDINATOR_EPOCH, commit };
+    // The topic may have been deleted.
+    let Some(partition) = broker.topic(topic).and_then(|topic| topic.partition(index)) else { return Ok(()) };
+    let before = partition.coordinator_epoch(producer_id).map_err(|fault| fault.code())?;
+    let coordinator_epoch = before.max(COORDINATOR_EPOCH);
+    let marker = Marker { producer_id, producer_epoch, coordinator_epoch, commit };
     match broker.write_marker(topic, index, marker).await {
         Ok(()) => Ok(()),
-        // The topic was deleted; or the producer has moved on, so its transaction was ended here before.
+        // Or is deleted now; or the producer has moved on, so its transaction was ended here before.
         Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::INVALID_PRODUCER_EPOCH) => Ok(()),
         Err(code) => Err(code),
     }

@@ -195,6 +195,12 @@ impl Partition {
         Ok(self.lock()?.log.transaction(producer_id, epoch))
     }
 
+    /// Epoch of the coordinator that wrote this producer's last marker; -1 for none. A marker of a smaller
+    /// epoch is refused.
+    pub fn coordinator_epoch(&self, producer_id: i64) -> Result<i32, Fault> {
+        Ok(self.lock()?.log.coordinator_epoch(producer_id))
+    }
+
     /// True once the partition can neither be written nor trusted.
     pub fn is_offline(&self) -> bool {
         self.offline.load(Ordering::Acquire) || self.home.failed.load(Ordering::Acquire)

@@ -124,6 +124,12 @@ impl Log {
         self.producers.transaction(producer_id, epoch)
     }
 
+    /// Epoch of the coordinator that wrote this producer's last marker here; -1 for none. One of a smaller
+    /// epoch is taken for an older coordinator.
+    pub fn coordinator_epoch(&self, producer_id: i64) -> i32 {
+        self.producers.coordinator_epoch(producer_id)
+    }
+
     /// Appends a batch: checks its producer, gives it offsets, writes it. `guard`: the leave to begin a
     /// transaction, from [`Log::transaction`]. After an error the log is as before.
     pub fn append(

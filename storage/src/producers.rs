@@ -185,6 +185,11 @@ impl Producers {
         }
     }
 
+    /// Epoch of the coordinator that wrote this producer's last marker here; -1 for none.
+    pub fn coordinator_epoch(&self, producer_id: i64) -> i32 {
+        self.known.get(&producer_id).map_or(-1, |producer| producer.coordinator_epoch)
+    }
+
     /// May this batch be appended? `Some` if it was before. `guard`: what [`Producers::transaction`] said
     /// before the coordinator was asked.
     pub fn check(
