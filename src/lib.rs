@@ -127,7 +127,7 @@ async fn open(config: BrokerConfig, metrics: &Arc<Metrics>) -> Result<Arc<Broker
     let dirs = named(&config);
     let metrics = metrics.clone();
     let opening = tokio::task::spawn_blocking(move || {
-        let disk = metrics.timed(Arc::new(RealDisk));
+        let disk = metrics.timed(Arc::new(RealDisk::default()));
         Broker::open(config, metrics, disk, Clock::system())
     });
     let opened = opening.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));

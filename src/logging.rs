@@ -16,27 +16,28 @@ use crate::config::LogFormat;
 
 /// The logger that all others follow until they have a level of their own.
 pub const ROOT: &str = "root";
-/// The others, the rooms of the broker. A logger stands for all whose names begin like its own.
+/// The others, the rooms of the broker, with dots as Kafka's have: its tool takes no colons in a name. A logger
+/// stands for all whose names begin like its own.
 const LOGGERS: &[&str] = &[
     "braid",
-    "braid::api",
-    "braid::broker",
-    "braid::cluster",
-    "braid::config",
-    "braid::connection",
-    "braid::group",
-    "braid::http",
-    "braid::logging",
-    "braid::machine",
-    "braid::metrics",
-    "braid::notify",
-    "braid::server",
-    "braid::tools",
-    "braid::topic",
-    "braid::txn",
-    "braid::upkeep",
-    "braid_protocol",
-    "braid_storage",
+    "braid.api",
+    "braid.broker",
+    "braid.cluster",
+    "braid.config",
+    "braid.connection",
+    "braid.group",
+    "braid.http",
+    "braid.logging",
+    "braid.machine",
+    "braid.metrics",
+    "braid.notify",
+    "braid.protocol",
+    "braid.server",
+    "braid.storage",
+    "braid.tools",
+    "braid.topic",
+    "braid.txn",
+    "braid.upkeep",
 ];
 
 /// The levels by the names Kafka takes, the most talkative first. Nothing here is fatal.
@@ -94,6 +95,14 @@ where
     (Box::new(Registry::default().with(filter).with(lines)), filter_of)
 }
 
+/// What the lines of a logger are marked with: two of the rooms are crates of their own.
+fn target(logger: &str) -> String {
+    match logger {
+        "braid.protocol" | "braid.storage" => logger.replace('.', "_"),
+        room => room.replace('.', "::"),
+    }
+}
+
 /// Why a logger is not altered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -133,7 +142,7 @@ impl State {
         let start = start.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
         altered.iter().fold(start, |targets, (name, level)| match name.as_str() {
             ROOT => targets.with_default(*level),
-            name => targets.with_target(name, *level),
+            name => targets.with_target(target(name), *level),
         })
     }
 }
@@ -150,7 +159,7 @@ impl Loggers {
         let targets = state.targets(&state.altered);
         let enabled = |name: &str, level: LevelFilter| match name {
             ROOT => targets.default_level().is_some_and(|now| now >= level),
-            name => level.into_level().is_some_and(|level| targets.would_enable(name, &level)),
+            name => level.into_level().is_some_and(|level| targets.would_enable(&target(name), &level)),
         };
         let one = |name: &&'static str| {
             let level = LEVELS.iter().find(|(_, level)| enabled(name, *level));
@@ -253,15 +262,15 @@ mod tests {
         let loggers = Loggers::default();
         loggers.attach(filter);
         let level = |name: &str| loggers.levels().into_iter().find(|(n, _)| *n == name).unwrap().1;
-        assert_eq!((level(ROOT), level("braid::api"), level("braid::http")), ("WARN", "WARN", "DEBUG"));
-        let back = [("braid::group".to_owned(), None)];
+        assert_eq!((level(ROOT), level("braid.api"), level("braid.http")), ("WARN", "WARN", "DEBUG"));
+        let back = [("braid.group".to_owned(), None)];
         tracing::subscriber::with_default(subscriber, || {
             let tell = |step: &str| {
                 tracing::debug!(target: "braid::group", step, "group");
                 tracing::info!(target: "braid::api", step, "api");
             };
             tell("one");
-            loggers.alter(&set("braid::group", "DEBUG"), false).unwrap();
+            loggers.alter(&set("braid.group", "DEBUG"), false).unwrap();
             tell("two");
             loggers.alter(&set(ROOT, "INFO"), false).unwrap();
             loggers.alter(&back, true).unwrap();
@@ -273,20 +282,20 @@ mod tests {
         let told: Vec<_> = text.lines().map(|l| l.rsplit(' ').take(2).collect::<String>()).collect();
         let expected = ["step=\"two\"group", "step=\"three\"group", "step=\"three\"api", "step=\"four\"api"];
         assert_eq!(told, expected, "{text}");
-        assert_eq!((level(ROOT), level("braid::group"), level("braid::http")), ("INFO", "INFO", "DEBUG"));
+        assert_eq!((level(ROOT), level("braid.group"), level("braid.http")), ("INFO", "INFO", "DEBUG"));
     }
 
     #[test]
     fn what_cannot_be_altered_is_said_and_nothing_is() {
         let loggers = Loggers::default();
         let refused = |wanted: &[(String, Option<String>)]| loggers.alter(wanted, false).unwrap_err();
-        let unknown = [set("braid::api", "DEBUG"), set("kafka.server", "DEBUG")].concat();
+        let unknown = [set("braid.api", "DEBUG"), set("kafka.server", "DEBUG")].concat();
         assert_eq!(refused(&unknown), Refused::Unknown("kafka.server".to_owned()));
         assert!(refused(&set(ROOT, "LOUD")).to_string().contains("root to LOUD"));
         assert_eq!(refused(&[(ROOT.to_owned(), None)]), Refused::Root);
         assert!(loggers.levels().iter().all(|(_, level)| *level == "INFO"));
         loggers.alter(&set("braid", "FATAL"), false).unwrap();
-        assert_eq!(loggers.levels().into_iter().find(|(n, _)| *n == "braid::topic").unwrap().1, "ERROR");
+        assert_eq!(loggers.levels().into_iter().find(|(n, _)| *n == "braid.topic").unwrap().1, "ERROR");
     }
 
     #[test]
@@ -294,10 +303,11 @@ mod tests {
         let tour = include_str!("lib.rs");
         let rooms = tour.lines().filter_map(|line| line.strip_prefix("pub mod ")?.split_once(';'));
         let missing: Vec<_> =
-            rooms.filter(|(room, _)| !LOGGERS.contains(&format!("braid::{room}").as_str())).collect();
+            rooms.filter(|(room, _)| !LOGGERS.contains(&format!("braid.{room}").as_str())).collect();
         // the command line is read before there is a log
         assert!(missing.iter().all(|(room, _)| *room == "args"), "{missing:?}");
         assert!(LOGGERS.is_sorted());
+        assert_eq!(["braid.api", "braid.storage"].map(target), ["braid::api", "braid_storage"]);
     }
 
     #[test]

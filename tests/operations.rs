@@ -72,21 +72,21 @@ async fn levels_of_the_log_are_configs_of_the_brokers_loggers() {
     let mut client = broker.connect();
     let own = (LOGGER, "1");
     assert_eq!(value(&mut client, own, "root").await, ("INFO".to_owned(), 6, vec![]));
-    assert_eq!(set(&mut client, own, "braid::group", Some("DEBUG")).await.0, ErrorCode::NONE);
+    assert_eq!(set(&mut client, own, "braid.group", Some("DEBUG")).await.0, ErrorCode::NONE);
     assert_eq!(set(&mut client, own, "root", Some("FATAL")).await.0, ErrorCode::NONE);
-    let validated = change(&mut client, own, "braid::api", 0, Some("TRACE"), true).await;
+    let validated = change(&mut client, own, "braid.api", 0, Some("TRACE"), true).await;
     assert_eq!(validated.0, ErrorCode::NONE);
-    for (logger, level) in [("root", "ERROR"), ("braid::group", "DEBUG"), ("braid::api", "ERROR")] {
+    for (logger, level) in [("root", "ERROR"), ("braid.group", "DEBUG"), ("braid.api", "ERROR")] {
         assert_eq!(value(&mut client, own, logger).await.0, level, "{logger}");
     }
-    assert_eq!(set(&mut client, own, "braid::group", None).await.0, ErrorCode::NONE);
-    assert_eq!(value(&mut client, own, "braid::group").await.0, "ERROR");
+    assert_eq!(set(&mut client, own, "braid.group", None).await.0, ErrorCode::NONE);
+    assert_eq!(value(&mut client, own, "braid.group").await.0, "ERROR");
 
     let (config, request) = (ErrorCode::INVALID_CONFIG, ErrorCode::INVALID_REQUEST);
     let (code, why) = set(&mut client, own, "kafka.server", Some("DEBUG")).await;
     assert!(code == config && why.contains("kafka.server"), "{why}");
-    let (code, why) = set(&mut client, own, "braid::api", Some("LOUD")).await;
-    assert!(code == config && why.contains("braid::api to LOUD"), "{why}");
+    let (code, why) = set(&mut client, own, "braid.api", Some("LOUD")).await;
+    assert!(code == config && why.contains("braid.api to LOUD"), "{why}");
     assert_eq!(set(&mut client, own, "root", None).await.0, request);
     assert_eq!(set(&mut client, (LOGGER, "2"), "root", Some("INFO")).await.0, request);
     let (code, why) = change(&mut client, own, "root", 2, Some("INFO"), false).await;

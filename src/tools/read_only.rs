@@ -24,7 +24,7 @@ impl Disk for ReadOnly {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        RealDisk.list(dir)
+        RealDisk::default().list(dir)
     }
 
     fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
