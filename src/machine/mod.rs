@@ -4,6 +4,8 @@
 //! a restart is the same code as normal life, and no answer leaves before what it rests on is durable.
 
 mod drivers;
+#[cfg(test)]
+pub(crate) mod stage;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;

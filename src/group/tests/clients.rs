@@ -142,7 +142,7 @@ impl World {
     }
 
     pub(super) fn plan(&self) -> Option<&Plan> {
-        self.sim.groups.group("g")?.consumers().map(|c| &c.plan)
+        self.sim.machine.group("g")?.consumers().map(|c| &c.plan)
     }
 
     /// All partitions that some member reads.

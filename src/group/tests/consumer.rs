@@ -136,7 +136,7 @@ fn requests_that_make_no_sense_are_refused_with_words() {
         assert_eq!(response.error_code, code, "{word}");
         assert!(response.error_message.unwrap().contains(word));
     }
-    assert!(world.sim.groups.group("g").is_none(), "nothing of it was kept");
+    assert!(world.sim.machine.group("g").is_none(), "nothing of it was kept");
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn describing_listing_and_deleting() {
     let expected = ("consumer", "Stable", "consumer");
     let one = &listed[0];
     assert_eq!((one.group_type.as_str(), one.group_state.as_str(), one.protocol_type.as_str()), expected);
-    assert_eq!(world.sim.groups.stats().consumer.stable, 1);
+    assert_eq!(world.sim.machine.stats().consumer.stable, 1);
     let classic = ask(&mut world.sim, Input::Describe { group_id: "g".into(), version: 6 });
     let Reply::Describe(classic) = classic else { panic!() };
     assert_eq!(classic.error_message.unwrap(), "Group g is not a classic group.");
@@ -260,5 +260,5 @@ fn describing_listing_and_deleting() {
     assert_eq!(ask(&mut world.sim, delete()), Reply::Done(ErrorCode::NON_EMPTY_GROUP));
     world.leave(a);
     assert_eq!(ask(&mut world.sim, delete()), Reply::Done(ErrorCode::NONE));
-    assert!(world.sim.groups.group("g").is_none() && world.sim.rebuilt().group("g").is_none());
+    assert!(world.sim.machine.group("g").is_none() && world.sim.rebuilt().group("g").is_none());
 }

@@ -35,7 +35,7 @@ fn joins_that_cannot_be() {
     for (n, (change, code)) in cases.into_iter().enumerate() {
         assert_eq!(join_error(&mut sim, with(change)), code, "case {n}");
     }
-    assert_eq!(sim.groups.stats().groups(), 0, "none of them left a group behind");
+    assert_eq!(sim.machine.stats().groups(), 0, "none of them left a group behind");
 }
 
 #[test]

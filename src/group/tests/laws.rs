@@ -46,7 +46,7 @@ fn beat(dice: &mut Dice, group_id: String) -> Input {
 /// What a client may ask, sensible or not. Half of the time it uses what the group really knows.
 fn question(dice: &mut Dice, sim: &Sim, step: usize) -> Input {
     let group_id = dice.pick(&["g", "h", "i"]).to_owned();
-    let known = sim.groups.group(&group_id);
+    let known = sim.machine.group(&group_id);
     let members: Vec<&str> =
         known.iter().flat_map(|g| g.members.keys().chain(g.pending.keys())).map(|s| &**s).collect();
     let member =
@@ -176,16 +176,16 @@ fn replaying_the_records_rebuilds_the_durable_state() {
                 return; // a rebuild is slow, and what went wrong stays wrong
             }
             let rebuilt = sim.rebuilt();
-            let of = |id: &str| is_settled(&sim.groups, id);
-            settled += sim.groups.iter().filter(|(id, g)| of(id) && !g.members.is_empty()).count();
-            assert_eq!(durable(&sim.groups, of), durable(&rebuilt, of), "seed {seed}");
-            assert_eq!(offsets(&sim.groups), offsets(&rebuilt), "seed {seed}");
+            let of = |id: &str| is_settled(&sim.machine, id);
+            settled += sim.machine.iter().filter(|(id, g)| of(id) && !g.members.is_empty()).count();
+            assert_eq!(durable(&sim.machine, of), durable(&rebuilt, of), "seed {seed}");
+            assert_eq!(offsets(&sim.machine), offsets(&rebuilt), "seed {seed}");
             let plans = |g: &Groups| -> Vec<_> {
                 let some =
                     g.iter().filter_map(|(id, g)| Some((id.clone(), g.consumers.as_ref()?.plan.clone())));
                 some.collect()
             };
-            assert_eq!(plans(&sim.groups), plans(&rebuilt), "seed {seed}");
+            assert_eq!(plans(&sim.machine), plans(&rebuilt), "seed {seed}");
             new += plans(&rebuilt).len();
         });
     }
@@ -239,7 +239,7 @@ fn a_compacted_log_tells_of_the_same_offsets() {
             let compacted = compacted(&sim.log);
             dropped += sim.log.len() - compacted.len();
             let told = offsets(&sim.replayed(&compacted));
-            assert_eq!(told, offsets(&sim.groups), "seed {seed}");
+            assert_eq!(told, offsets(&sim.machine), "seed {seed}");
             pending += told.iter().filter(|(_, o)| o.iter().any(|(_, _, kept)| kept.is_pending())).count();
         });
     }
@@ -255,7 +255,7 @@ fn every_ticket_is_answered_exactly_once() {
         sim.advance(400_000); // by now every rebalance and every session has ended
         let unanswered = |t: &Ticket| !sim.answers.contains_key(t) && !sim.refused.contains(t);
         let unanswered: Vec<Ticket> = (1..=sim.asked).filter(unanswered).collect();
-        assert_eq!((unanswered, sim.twice), (vec![], vec![]), "seed {seed}");
+        assert_eq!((unanswered, &sim.twice), (vec![], &vec![]), "seed {seed}");
     }
     assert!(parked > 100, "only {parked} had to wait");
 }
@@ -264,13 +264,13 @@ fn every_ticket_is_answered_exactly_once() {
 fn a_wake_before_the_deadline_does_nothing() {
     for seed in 0..SEEDS {
         live(seed, |sim| {
-            let mut early = sim.groups.clone();
+            let mut early = sim.machine.clone();
             let mut effects = Effects::default();
             // a member whose session has not begun is due since ever
             let Some(before) = early.deadline().unwrap().checked_sub(1) else { return };
             early.wake(before, &mut effects);
             assert!(effects.records.is_empty() && effects.replies.is_empty(), "seed {seed}");
-            assert_eq!(early, sim.groups, "seed {seed}");
+            assert_eq!(early, sim.machine, "seed {seed}");
         });
     }
 }
@@ -279,7 +279,7 @@ fn a_wake_before_the_deadline_does_nothing() {
 fn the_same_seed_leaves_the_same_trace() {
     for seed in 0..SEEDS {
         let (one, two) = (live(seed, |_| {}), live(seed, |_| {}));
-        assert_eq!((one.log, one.answers), (two.log, two.answers), "seed {seed}");
+        assert_eq!((&one.log, &one.answers), (&two.log, &two.answers), "seed {seed}");
     }
 }
 
@@ -287,7 +287,7 @@ fn the_same_seed_leaves_the_same_trace() {
 fn the_index_of_deadlines_is_what_the_groups_say() {
     for seed in 0..SEEDS {
         live(seed, |sim| {
-            for (id, group) in sim.groups.iter() {
+            for (id, group) in sim.machine.iter() {
                 assert_eq!(group.due, group.deadline(), "group {id}, seed {seed}");
                 assert!(!group.is_idle(), "group {id} should be gone, seed {seed}");
             }

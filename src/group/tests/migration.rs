@@ -9,7 +9,10 @@ use super::*;
 /// A stable classic group of two, of which each reads two partitions of t.
 fn classic_pair() -> World {
     let mut world = World::new(&[("t", 4)]);
-    let tickets = ["a", "b"].map(|name| world.sim.ask(Input::Join(joins(&world, "", name, &[]))));
+    let tickets = ["a", "b"].map(|name| {
+        let join = joins(&world, "", name, &[]);
+        world.sim.ask(Input::Join(join))
+    });
     world.sim.advance(2 * DELAY);
     for ticket in tickets {
         assert_eq!(world.sim.joined(ticket).unwrap().error_code, ErrorCode::NONE);
@@ -66,7 +69,7 @@ fn new_member(world: &mut World, id: &str) -> usize {
 fn the_first_new_member_turns_a_classic_group_at_work() {
     let mut world = classic_pair();
     let c = new_member(&mut world, "c");
-    assert_eq!(world.sim.groups.stats().consumer.reconciling, 1);
+    assert_eq!(world.sim.machine.stats().consumer.reconciling, 1);
     assert!(world.clients[c].holds().is_empty(), "nothing is free yet");
     for member in ["a", "b"] {
         assert_eq!(world.sim.beat(member, 1), ErrorCode::REBALANCE_IN_PROGRESS);
@@ -86,7 +89,7 @@ fn the_first_new_member_turns_a_classic_group_at_work() {
     world.beat(c, true);
     assert_eq!(world.clients[c].holds().len(), 1);
     assert_eq!(world.sim.beat(member, generation), ErrorCode::NONE);
-    assert_eq!(world.sim.groups.stats().consumer.stable, 1);
+    assert_eq!(world.sim.machine.stats().consumer.stable, 1);
     assert_eq!(world.sim.rebuilt().group("g").unwrap().consumers().map(|c| &c.plan), world.plan());
 }
 
@@ -99,7 +102,10 @@ fn when_the_last_new_member_leaves_the_group_is_classic_and_gathers() {
     world.sim.advance(0);
     assert_eq!(world.sim.state(), "PreparingRebalance");
     assert_eq!(world.sim.beat("a", 2), ErrorCode::REBALANCE_IN_PROGRESS);
-    let tickets = ["a", "b"].map(|m| world.sim.ask(Input::Join(joins(&world, m, "", &[]))));
+    let tickets = ["a", "b"].map(|m| {
+        let join = joins(&world, m, "", &[]);
+        world.sim.ask(Input::Join(join))
+    });
     let joined = tickets.map(|ticket| world.sim.joined(ticket).unwrap());
     assert!(joined.iter().all(|j| j.error_code.is_ok() && j.generation_id == 3 && !j.leader.is_empty()));
     assert_eq!(world.sim.rebuilt().group("g").map(|g| g.members.len()), Some(2));
@@ -139,7 +145,8 @@ fn a_group_of_others_than_consumers_stays_as_it_is() {
 #[test]
 fn who_waits_for_a_rebalance_hears_that_the_group_has_turned() {
     let mut world = World::new(&[("t", 4)]);
-    let ticket = world.sim.ask(Input::Join(joins(&world, "", "a", &[])));
+    let join = joins(&world, "", "a", &[]);
+    let ticket = world.sim.ask(Input::Join(join));
     let c = new_member(&mut world, "c");
     assert_eq!(world.sim.joined(ticket).unwrap().error_code, ErrorCode::REBALANCE_IN_PROGRESS);
     let generation = rejoin(&mut world, "a", &[]);

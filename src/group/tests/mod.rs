@@ -1,4 +1,4 @@
-//! The tests of groups, and their stage: one machine, virtual time, a log in memory. No test here sleeps.
+//! The tests of groups, on a stage: what members ask and are answered.
 
 mod clients;
 mod consumer;
@@ -13,6 +13,7 @@ mod transactions;
 mod world;
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 
 use braid_protocol::ErrorCode;
 use braid_protocol::api::heartbeat::HeartbeatRequest;
@@ -28,9 +29,9 @@ use braid_protocol::data::consumer::ConsumerProtocolSubscription;
 use bytes::Bytes;
 
 use super::*;
+use crate::machine::stage::{START, Stage};
 use crate::machine::{Effects, Machine, Ticket};
 
-const START: Millis = 1_700_000_000_000;
 const SESSION: i32 = 10_000;
 const REBALANCE: i32 = 60_000;
 const DELAY: Millis = 3_000;
@@ -44,19 +45,24 @@ enum Line {
     Marker(TxnMarker),
 }
 
-/// A driver without I/O: appends to a list, replays, and hands out replies at once.
+/// A stage, and what its machine was made with.
 struct Sim {
-    now: Millis,
-    groups: Groups,
+    stage: Stage<Groups, Line>,
     config: GroupConfig,
-    log: Vec<Line>,
-    asked: Ticket,
-    answers: BTreeMap<Ticket, Reply>,
-    /// Tickets that were answered more than once.
-    twice: Vec<Ticket>,
-    /// While set, nothing can be appended, and those who rest on it are refused.
-    broken: bool,
-    refused: Vec<Ticket>,
+}
+
+impl Deref for Sim {
+    type Target = Stage<Groups, Line>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.stage
+    }
+}
+
+impl DerefMut for Sim {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.stage
+    }
 }
 
 impl Sim {
@@ -65,59 +71,9 @@ impl Sim {
     }
 
     fn with(config: GroupConfig) -> Sim {
-        let mut sim = Sim {
-            now: START,
-            groups: Groups::new(config.clone()),
-            config,
-            log: Vec::new(),
-            asked: 0,
-            answers: BTreeMap::new(),
-            twice: Vec::new(),
-            broken: false,
-            refused: Vec::new(),
-        };
+        let mut sim = Sim { stage: Stage::new(Groups::new(config.clone()), line), config };
         sim.advance(0);
         sim
-    }
-
-    fn apply(&mut self, effects: Effects<Groups>) {
-        if self.broken && !effects.records.is_empty() {
-            self.refused.extend(effects.replies.iter().map(|(ticket, _)| ticket));
-            return;
-        }
-        for record in effects.records {
-            self.log.push(line(&record));
-            self.groups.replay(record);
-        }
-        for (ticket, reply) in effects.replies {
-            if self.answers.insert(ticket, reply).is_some() || self.refused.contains(&ticket) {
-                self.twice.push(ticket);
-            }
-        }
-    }
-
-    fn ask(&mut self, input: Input) -> Ticket {
-        self.asked += 1;
-        let mut effects = Effects::default();
-        self.groups.handle(self.now, self.asked, input, &mut effects);
-        self.apply(effects);
-        self.asked
-    }
-
-    /// Lets time pass; what is due happens at its time.
-    fn advance(&mut self, by: Millis) {
-        let until = self.now + by;
-        while let Some(due) = self.groups.deadline().map(|t| t.max(self.now)).filter(|t| *t <= until) {
-            self.now = due;
-            let mut effects = Effects::default();
-            self.groups.wake(self.now, &mut effects);
-            let stuck = self.broken && !effects.records.is_empty();
-            self.apply(effects);
-            if stuck {
-                self.now += 1_000; // the driver does not try again at once either
-            }
-        }
-        self.now = self.now.max(until);
     }
 
     /// The machine that a restart would find.
@@ -137,8 +93,8 @@ impl Sim {
     }
 
     fn restart(&mut self) {
-        self.groups = self.rebuilt();
-        self.advance(0);
+        let rebuilt = self.rebuilt();
+        self.stage.restart(rebuilt);
     }
 
     /// The same, after its first moment.

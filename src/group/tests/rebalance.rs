@@ -110,7 +110,7 @@ fn an_id_that_is_not_used_lapses_and_leaves_nothing_behind() {
     sim.ask(Input::Join(Join { version: 4, ..join("", "a", &["range"]) }));
     assert_eq!(sim.state(), "Empty");
     sim.advance(Millis::from(SESSION));
-    assert_eq!(sim.groups.stats().groups(), 0);
+    assert_eq!(sim.machine.stats().groups(), 0);
     let late = sim.ask(Input::Join(Join { version: 4, ..join("a", "", &["range"]) }));
     assert_eq!(sim.joined(late).unwrap().error_code, ErrorCode::UNKNOWN_MEMBER_ID);
 }
@@ -257,7 +257,7 @@ fn version_0_rebalances_within_the_session_timeout() {
     sim.advance(2 * DELAY);
     sim.sync_all(&["a", "b"], 1);
     let a = sim.ask(Input::Join(join("a", "", &["range"])));
-    let b = sim.groups.group("g").unwrap().deadline().unwrap();
+    let b = sim.machine.group("g").unwrap().deadline().unwrap();
     assert_eq!(b, sim.now + Millis::from(SESSION));
     sim.advance(Millis::from(SESSION));
     assert_eq!(sim.joined(a).unwrap().generation_id, 2);

@@ -32,7 +32,7 @@ fn a_consumer_of_its_own_is_forgotten_a_week_after_its_last_commit() {
     assert_eq!(sim.committed(), 2);
     sim.advance(CHECK);
     assert_eq!(sim.committed(), -1);
-    assert_eq!((sim.groups.stats().groups(), sim.rebuilt().stats().groups()), (0, 0));
+    assert_eq!((sim.machine.stats().groups(), sim.rebuilt().stats().groups()), (0, 0));
 }
 
 #[test]
@@ -112,5 +112,5 @@ fn records_that_cannot_be_read_are_passed_over() {
         sim.log.push(Line::Data(None, key, value));
     }
     sim.restart();
-    assert_eq!((sim.committed(), sim.groups.stats().skipped_records), (5, 3));
+    assert_eq!((sim.committed(), sim.machine.stats().skipped_records), (5, 3));
 }

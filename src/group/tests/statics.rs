@@ -57,7 +57,7 @@ fn a_leader_that_comes_back_skips_the_assignment_or_believes_it_does_not_lead() 
     let old = sim.joined(old).unwrap();
     assert_eq!((old.leader.as_str(), old.skip_assignment, old.members.len()), ("i-2", false, 0));
     assert_eq!(sim.state(), "Stable");
-    let group = sim.groups.group("g").unwrap();
+    let group = sim.machine.group("g").unwrap();
     assert_eq!(group.leader.as_deref(), Some("i-3"));
 }
 
@@ -164,9 +164,10 @@ fn a_rebalance_that_nobody_joins_waits_for_the_sessions_without_spinning() {
     sim.leave("guest", None);
     let (begun, mut wakes) = (sim.now, 0);
     while sim.state() == "PreparingRebalance" && wakes < 1_000 {
-        sim.now = sim.groups.deadline().unwrap().max(sim.now);
+        sim.now = sim.machine.deadline().unwrap().max(sim.now);
         let mut effects = Effects::default();
-        sim.groups.wake(sim.now, &mut effects);
+        let now = sim.now;
+        sim.machine.wake(now, &mut effects);
         sim.apply(effects);
         wakes += 1;
     }

@@ -53,7 +53,7 @@ fn an_offset_counts_when_its_transaction_commits() {
     assert_eq!(sim.committed(), 5, "not yet");
     sim.end(1, false);
     assert_eq!(sim.committed(), 5, "aborted");
-    assert_eq!(sim.groups.stats().offsets, 1);
+    assert_eq!(sim.machine.stats().offsets, 1);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn of_an_aborted_transaction_nothing_is_left() {
     sim.txn(1, 5);
     sim.end(1, false);
     assert_eq!((sim.committed(), sim.state()), (-1, "Dead".into()));
-    assert_eq!(sim.groups, sim.rebuilt_and_woken());
+    assert_eq!(sim.machine, sim.rebuilt_and_woken());
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn what_is_forgotten_does_not_come_back_with_the_marker() {
             assert_eq!(sim.committed(), -1, "{n}");
             sim.end(2, true);
             assert_eq!(sim.committed(), 6, "what came after counts, {n}");
-            assert_eq!(sim.groups, sim.rebuilt_and_woken(), "{n}");
+            assert_eq!(sim.machine, sim.rebuilt_and_woken(), "{n}");
         }
     }
 }
@@ -293,9 +293,9 @@ fn a_restart_at_any_point_changes_nothing() {
         for (n, step) in steps.iter().enumerate() {
             step(&mut sim);
             if n == restart {
-                let before = sim.groups.clone();
+                let before = sim.machine.clone();
                 sim.restart();
-                assert_eq!(sim.groups, before, "after step {n}");
+                assert_eq!(sim.machine, before, "after step {n}");
             }
             assert_eq!(sim.committed(), expected[n], "step {n}, restart after {restart}");
         }

@@ -78,7 +78,7 @@ fn once_quiet_every_partition_is_owned_exactly_once() {
             world.clients.iter().filter(|c| !c.dead).flat_map(|c| c.owned.iter().copied()).collect();
         assert_eq!(owned, world.readable(), "seed {seed}");
         let alive = world.clients.iter().any(|c| !c.dead);
-        let phase = world.sim.groups.group("g").and_then(|g| g.consumers()).map(|c| c.phase().name());
+        let phase = world.sim.machine.group("g").and_then(|g| g.consumers()).map(|c| c.phase().name());
         assert!(!alive || phase == Some("Stable"), "{phase:?}, seed {seed}");
     }
 }
@@ -118,6 +118,6 @@ fn replaying_the_records_rebuilds_the_plan() {
 fn the_same_seed_leaves_the_same_trace() {
     for seed in 0..SEEDS / 4 {
         let (one, two) = (live(seed, |_| {}), live(seed, |_| {}));
-        assert_eq!((one.sim.log, one.sim.answers), (two.sim.log, two.sim.answers), "seed {seed}");
+        assert_eq!((&one.sim.log, &one.sim.answers), (&two.sim.log, &two.sim.answers), "seed {seed}");
     }
 }

@@ -7,7 +7,7 @@ const SEEDS: u64 = 1_000;
 const STEPS: usize = 150;
 
 /// What may be asked, sensible or not. Most of the time it uses what the machine really knows.
-fn question(dice: &mut Dice, stage: &Stage) -> Input {
+fn question(dice: &mut Dice, stage: &Scene) -> Input {
     let id = dice.pick(&["a", "b", "c"]).to_owned();
     let known = stage.machine.durable().get(&id);
     let mut producer = known.map_or((1, 0), |known| (known.producer_id, known.epoch));
@@ -38,7 +38,7 @@ fn question(dice: &mut Dice, stage: &Stage) -> Input {
 fn a_machine_is_what_its_log_says_and_answers_everyone_once() {
     for seed in 0..SEEDS {
         let mut dice = Dice(seed);
-        let mut stage = Stage::new();
+        let mut stage = Scene::new();
         for step in 0..STEPS {
             let broken = dice.below(12) == 0;
             stage.broken = broken;

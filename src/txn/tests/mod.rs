@@ -1,93 +1,54 @@
-//! The tests of transactions, and their stage: one machine, virtual time, a log in memory. No test here
-//! sleeps.
+//! The tests of transactions, on a stage: what producers ask and are answered.
 
 mod laws;
 mod rules;
 mod sim;
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 
 use braid_protocol::ErrorCode;
 use bytes::Bytes;
 
 use super::*;
+use crate::machine::stage::{START, Stage};
 use crate::machine::{Effects, Machine, Ticket};
 
-const START: Millis = 1_700_000_000_000;
 const TIMEOUT: i32 = 60_000;
 
-/// A driver without I/O: appends to a list, replays, and hands out replies at once.
-struct Stage {
-    now: Millis,
-    machine: Transactions,
-    log: Vec<(Bytes, Option<Bytes>)>,
-    asked: Ticket,
-    answers: BTreeMap<Ticket, Reply>,
-    /// Tickets that were answered more than once.
-    twice: Vec<Ticket>,
-    /// While set, nothing can be appended, and those who rest on it are refused.
-    broken: bool,
-    refused: Vec<Ticket>,
+/// A stage, and what stands around the machine.
+struct Scene {
+    stage: Stage<Transactions, (Bytes, Option<Bytes>)>,
     next_id: i64,
     /// Who writes markers waits for this.
     marker: Option<Ticket>,
 }
 
-impl Stage {
-    fn new() -> Stage {
-        Stage {
-            now: START,
-            machine: Transactions::new(TxnConfig::default()),
-            log: Vec::new(),
-            asked: 0,
-            answers: BTreeMap::new(),
-            twice: Vec::new(),
-            broken: false,
-            refused: Vec::new(),
-            next_id: 1_000,
-            marker: None,
-        }
+impl Deref for Scene {
+    type Target = Stage<Transactions, (Bytes, Option<Bytes>)>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.stage
+    }
+}
+
+impl DerefMut for Scene {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.stage
+    }
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let machine = Transactions::new(TxnConfig::default());
+        Scene { stage: Stage::new(machine, Record::write), next_id: 1_000, marker: None }
     }
 
-    fn apply(&mut self, effects: Effects<Transactions>) {
-        if self.broken && !effects.records.is_empty() {
-            self.refused.extend(effects.replies.iter().map(|(ticket, _)| ticket));
-            return;
-        }
-        for record in effects.records {
-            self.log.push(record.write());
-            self.machine.replay(record);
-        }
-        for (ticket, reply) in effects.replies {
-            if self.answers.insert(ticket, reply).is_some() || self.refused.contains(&ticket) {
-                self.twice.push(ticket);
-            }
-        }
-    }
-
+    /// Asks; what is due at once happens.
     fn ask(&mut self, input: Input) -> Ticket {
-        self.asked += 1;
-        let mut effects = Effects::default();
-        self.machine.handle(self.now, self.asked, input, &mut effects);
-        self.apply(effects);
+        let ticket = self.stage.ask(input);
         self.advance(0);
-        self.asked
-    }
-
-    /// Lets time pass; what is due happens at its time.
-    fn advance(&mut self, by: Millis) {
-        let until = self.now + by;
-        while let Some(due) = self.machine.deadline().map(|t| t.max(self.now)).filter(|t| *t <= until) {
-            self.now = due;
-            let mut effects = Effects::default();
-            self.machine.wake(self.now, &mut effects);
-            let stuck = self.broken && !effects.records.is_empty();
-            self.apply(effects);
-            if stuck {
-                self.now += 1_000; // the driver does not try again at once either
-            }
-        }
-        self.now = self.now.max(until);
+        ticket
     }
 
     /// What the log tells to a machine that starts.
@@ -99,9 +60,9 @@ impl Stage {
 
     /// A kill and a start: those who wait get no answer.
     fn crash(&mut self) {
-        self.machine = self.replayed();
         self.marker = None;
-        self.advance(0);
+        let replayed = self.replayed();
+        self.stage.restart(replayed);
     }
 
     /// The answer to a producer's question, unless it waits.
@@ -147,7 +108,7 @@ impl Stage {
             None => self.ask(Input::Markers),
         };
         self.marker = Some(ticket);
-        match self.answers.get(&ticket) {
+        match self.stage.answers.get(&ticket) {
             Some(Reply::Markers(ended)) => {
                 self.marker = None;
                 ended.clone()

@@ -4,8 +4,8 @@ use super::*;
 use Version::{Classic, EpochBump};
 
 /// A transaction of one partition that is open.
-fn open(version: Version) -> (Stage, Producer) {
-    let mut stage = Stage::new();
+fn open(version: Version) -> (Scene, Producer) {
+    let mut stage = Scene::new();
     let producer = stage.init("x");
     let added = stage.add("x", producer, "t", version);
     assert_eq!(stage.answer(added), Some(Ok(producer)));
@@ -54,7 +54,7 @@ fn a_new_producer_fences_the_old_one_and_aborts_its_transaction() {
 
 #[test]
 fn an_old_producer_does_not_abort_the_transaction_of_the_new_one() {
-    let mut stage = Stage::new();
+    let mut stage = Scene::new();
     let old = stage.init("x");
     let new = stage.init("x");
     stage.add("x", new, "t", Classic);
@@ -65,7 +65,7 @@ fn an_old_producer_does_not_abort_the_transaction_of_the_new_one() {
 
 #[test]
 fn a_producer_that_names_itself_gets_the_next_epoch_once() {
-    let mut stage = Stage::new();
+    let mut stage = Scene::new();
     let first = stage.init("x");
     for _ in 0..2 {
         let asked = stage.init_ticket("x", Some(first));
@@ -82,7 +82,7 @@ fn a_producer_that_names_itself_gets_the_next_epoch_once() {
 fn an_end_may_be_asked_for_again_but_not_otherwise() {
     let (mut stage, producer) = open(Classic);
     stage.end("x", producer, true, Classic);
-    let ask = |stage: &mut Stage, commit| {
+    let ask = |stage: &mut Scene, commit| {
         let again = stage.end("x", producer, commit, Classic);
         stage.answer(again).unwrap()
     };
@@ -97,7 +97,7 @@ fn an_end_may_be_asked_for_again_but_not_otherwise() {
 fn where_epochs_are_bumped_a_repeated_end_is_known_by_the_old_one() {
     let (mut stage, (id, epoch)) = open(EpochBump);
     stage.end("x", (id, epoch), true, EpochBump);
-    let ask = |stage: &mut Stage, epoch, commit| {
+    let ask = |stage: &mut Scene, epoch, commit| {
         let again = stage.end("x", (id, epoch), commit, EpochBump);
         stage.answer(again).unwrap()
     };
@@ -150,7 +150,7 @@ fn what_takes_too_long_is_aborted_and_its_producer_fenced() {
 #[test]
 fn used_up_epochs_make_way_for_a_new_producer_id() {
     // by InitProducerId
-    let mut stage = Stage::new();
+    let mut stage = Scene::new();
     let first = stage.init("x");
     let mut last = first;
     while last.0 == first.0 {
@@ -159,7 +159,7 @@ fn used_up_epochs_make_way_for_a_new_producer_id() {
     }
     assert_eq!(last, (first.0 + 1, 0));
     // by ends that bump the epoch, and the retry of the one that did it
-    let mut stage = Stage::new();
+    let mut stage = Scene::new();
     let first = stage.init("x");
     let (mut producer, mut before) = (first, first);
     while producer.0 == first.0 {
@@ -204,7 +204,7 @@ fn strangers_are_turned_away() {
 #[test]
 fn only_partitions_of_the_open_transaction_are_verified() {
     let (mut stage, producer) = open(Classic);
-    let verify = |stage: &mut Stage, topic: &str| {
+    let verify = |stage: &mut Scene, topic: &str| {
         let partition = (topic.to_owned(), 0);
         let asked = stage.ask(Input::Verify { id: "x".into(), producer, partition });
         stage.answer(asked).unwrap()
@@ -219,7 +219,7 @@ fn only_partitions_of_the_open_transaction_are_verified() {
 
 #[test]
 fn an_id_that_is_not_used_is_forgotten() {
-    let mut stage = Stage::new();
+    let mut stage = Scene::new();
     stage.init("x");
     let (mut open, _) = open(Classic);
     let week = TxnConfig::default().id_expiration_ms;
@@ -248,7 +248,7 @@ fn ends_that_were_decided_before_a_crash_are_told_after_it() {
 fn transactions_are_listed_and_described() {
     let (mut stage, (id, epoch)) = open(Classic);
     stage.init("y");
-    let list = |stage: &mut Stage, filters: ListTransactionsRequest| {
+    let list = |stage: &mut Scene, filters: ListTransactionsRequest| {
         let ticket = stage.ask(Input::List(filters));
         let Some(Reply::List(listed)) = stage.answers.get(&ticket) else { panic!() };
         listed.iter().map(|t| t.transactional_id.clone()).collect::<Vec<_>>().join(" ")

@@ -125,7 +125,7 @@ impl Shelf {
 
 struct World {
     dice: Dice,
-    stage: Stage,
+    stage: Scene,
     shelves: Vec<Shelf>,
     clients: Vec<Client>,
     network: Vec<Packet>,
@@ -141,7 +141,7 @@ impl World {
     fn new(seed: u64) -> World {
         let mut world = World {
             dice: Dice(seed),
-            stage: Stage::new(),
+            stage: Scene::new(),
             shelves: (0..PARTITIONS).map(|_| Shelf::default()).collect(),
             clients: Vec::new(),
             network: Vec::new(),
