@@ -47,8 +47,9 @@ impl Consumers {
             return Ok(());
         }
         let current = self.plan.current_of(id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
-        match current.epoch == request.member_epoch {
-            true => Ok(()),
+        match self.plan.members.get(id).is_some_and(|member| member.classic.is_some()) {
+            _ if current.epoch == request.member_epoch => Ok(()),
+            true => Err(ErrorCode::ILLEGAL_GENERATION),
             false => Err(ErrorCode::STALE_MEMBER_EPOCH),
         }
     }

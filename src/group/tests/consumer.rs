@@ -170,16 +170,9 @@ fn commits_and_fetches_name_an_epoch() {
     let stranger = Commit { version: 9, ..commit("z", 1, 9) };
     assert_eq!(world.sim.commit_as(stranger), ErrorCode::UNKNOWN_MEMBER_ID);
     assert_eq!(world.sim.committed(), 8);
-    let mut fetch = |member: &str, member_epoch| {
-        let member_id = Some(member.to_owned());
-        let request = OffsetFetchRequestGroup { group_id: "g".into(), member_id, member_epoch, topics: None };
-        let ticket = world.sim.ask(Input::Fetch { request, require_stable: false });
-        let Some(Reply::Fetch(fetched)) = world.sim.answers.remove(&ticket) else { panic!() };
-        fetched.error_code
-    };
-    assert_eq!(fetch("a", 2), ErrorCode::NONE);
-    assert_eq!(fetch("a", 1), ErrorCode::STALE_MEMBER_EPOCH);
-    assert_eq!(fetch("z", 1), ErrorCode::UNKNOWN_MEMBER_ID);
+    assert_eq!(world.sim.fetch_as("a", 2), ErrorCode::NONE);
+    assert_eq!(world.sim.fetch_as("a", 1), ErrorCode::STALE_MEMBER_EPOCH);
+    assert_eq!(world.sim.fetch_as("z", 1), ErrorCode::UNKNOWN_MEMBER_ID);
 }
 
 #[test]

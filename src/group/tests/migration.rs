@@ -153,3 +153,14 @@ fn who_waits_for_a_rebalance_hears_that_the_group_has_turned() {
     assert_eq!(assigned(&mut world, "a", generation).len(), 2);
     assert_eq!(world.clients[c].holds().len(), 2);
 }
+
+// @platformatic/kafka names its epoch in OffsetFetch as a classic member too, and late: Kafka answered
+// ILLEGAL_GENERATION, which makes it join again, and we STALE_MEMBER_EPOCH, which it does not expect.
+#[test]
+fn a_classic_member_of_an_old_epoch_is_told_so_in_its_own_terms() {
+    let mut world = classic_pair();
+    new_member(&mut world, "c");
+    let generation = rejoin(&mut world, "a", &[0, 1]);
+    assert_eq!(world.sim.fetch_as("a", generation), ErrorCode::NONE);
+    assert_eq!(world.sim.fetch_as("a", generation - 1), ErrorCode::ILLEGAL_GENERATION);
+}

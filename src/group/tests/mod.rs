@@ -151,6 +151,17 @@ impl Sim {
         }
     }
 
+    /// OffsetFetch by a member in that epoch; says what came of it.
+    fn fetch_as(&mut self, member: &str, member_epoch: i32) -> ErrorCode {
+        let member_id = Some(member.to_owned());
+        let request = OffsetFetchRequestGroup { group_id: "g".into(), member_id, member_epoch, topics: None };
+        let ticket = self.ask(Input::Fetch { request, require_stable: false });
+        match self.answers.remove(&ticket) {
+            Some(Reply::Fetch(fetched)) => fetched.error_code,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Commits this offset for t-0; says what came of it.
     fn commit(&mut self, member: &str, generation: i32, offset: i64) -> ErrorCode {
         self.commit_as(commit(member, generation, offset))
