@@ -5,9 +5,11 @@
 //! polled once as it arrives, which is its first phase (decode, check, append); afterwards only the oldest is
 //! polled, so answers leave in request order and a parked Fetch holds back later ones, as in Kafka.
 
+mod output;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -15,14 +17,16 @@ use std::time::Duration;
 
 use braid_protocol::ErrorCode;
 use braid_protocol::frame::{FrameError, frame_len};
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::api::{self, Handled, InFlight, Meters, NoAnswer, Outgoing};
 use crate::broker::{Broker, Peer};
-use crate::metrics::{Inside, Level, Phases};
+use crate::metrics::{Inside, Phases};
+use output::Output;
+pub use output::Stream;
 
 /// What an idle connection keeps for the next request.
 const IDLE_BUFFER: usize = 4 << 10;
@@ -71,10 +75,12 @@ pub struct Service {
 /// Serves a client until one side ends it.
 ///
 /// When `stop` turns true, nothing more is read; what has begun is finished if it finishes soon.
-pub async fn serve<S>(service: Arc<Service>, stream: S, peer: Peer, mut stop: watch::Receiver<bool>) -> End
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+pub async fn serve<S: Stream>(
+    service: Arc<Service>,
+    stream: S,
+    peer: Peer,
+    mut stop: watch::Receiver<bool>,
+) -> End {
     let config = &service.broker.config;
     let output = Output::new(service.broker.metrics.leaving().clone());
     let mut connection = Connection {
@@ -153,11 +159,11 @@ enum Next {
     Empty,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+impl<S: Stream> Connection<S> {
     async fn run(&mut self) -> Result<std::convert::Infallible, End> {
         loop {
             self.start_all().await?;
-            if self.output.has_remaining() {
+            if self.output.left() > 0 {
                 self.write().await?;
                 continue; // a full output may have kept whole frames waiting
             }
@@ -176,7 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Starts every whole request in the input, as far as limits allow; collects the answers that are ready.
     async fn start_all(&mut self) -> Result<(), End> {
-        while self.output.left < WRITE_AT && self.under_way.len() < self.max_under_way {
+        while self.output.left() < WRITE_AT && self.under_way.len() < self.max_under_way {
             let Next::Whole(size) = self.next()? else { break };
             let memory = self.memory(size).await?;
             let frame = self.input.split_to(size + 4).freeze().slice(4..);
@@ -243,7 +249,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             match done.answer {
                 Answer::Ready(Ok(response)) => {
                     answered(response.error.map(ErrorCode::name));
-                    self.output.push(response.chunks, request);
+                    let broker = &self.service.broker;
+                    let origin = |chunk: &Bytes| S::SENDS_FILES.then(|| broker.origin(chunk)).flatten();
+                    self.output.push(response.chunks, request, origin);
                 }
                 Answer::Ready(Err(NoAnswer::Close(why))) => return Err(End::Refused(why)),
                 Answer::Ready(Err(NoAnswer::Silent)) => {
@@ -321,8 +329,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn write(&mut self) -> Result<(), End> {
         let began = Instant::now();
         self.output.begin();
-        while self.output.has_remaining() {
-            match timeout(STALLED, self.stream.write_buf(&mut self.output)).await {
+        while self.output.left() > 0 {
+            match timeout(STALLED, self.output.write_some(&mut self.stream)).await {
                 Ok(Ok(0)) => return Err(End::Closed),
                 Ok(wrote) => wrote?,
                 Err(_) => return Err(End::Refused("the client does not take its responses".to_owned())),
@@ -337,63 +345,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// Polls the oldest request. Those behind it are left alone, unless they wait for their turn to append: what
-/// they begin meanwhile shares its sync.
+/// Polls the oldest request, and when it is finished the next, up to the first that is not: what one sync has
+/// made durable is told by one write. Those behind are left alone, unless they wait for their turn to append:
+/// what they begin meanwhile shares its sync.
 fn poll_oldest(
     under_way: &mut VecDeque<UnderWay>,
     peer: &Peer,
     cx: &mut TaskContext<'_>,
 ) -> Poll<Result<(), End>> {
-    let Some(oldest) = under_way.front_mut() else { return Poll::Ready(Ok(())) };
-    let polled = oldest.poll_ready(cx)?;
+    let mut finished = 0;
+    for oldest in under_way.iter_mut() {
+        if oldest.poll_ready(cx)?.is_pending() {
+            break;
+        }
+        finished += 1;
+    }
     if peer.order.is_queued() {
-        for behind in under_way.iter_mut().skip(1) {
+        for behind in under_way.iter_mut().skip(finished + 1) {
             let _ = behind.poll_ready(cx)?;
         }
     }
-    polled.map(Ok)
-}
-
-/// What waits to be written: chunks of many responses, gathered by one vectored write.
-struct Output {
-    chunks: VecDeque<Bytes>,
-    left: usize,
-    /// The requests that are answered by it.
-    answers: Vec<Request>,
-    /// How many of them are counted among all that wait.
-    counted: usize,
-    leaving: Level,
-}
-
-impl Output {
-    fn new(leaving: Level) -> Output {
-        Output { chunks: VecDeque::new(), left: 0, answers: Vec::new(), counted: 0, leaving }
-    }
-
-    fn push(&mut self, chunks: Vec<Bytes>, request: Request) {
-        self.left += chunks.iter().map(Bytes::len).sum::<usize>();
-        self.chunks.extend(chunks);
-        self.answers.push(request);
-    }
-
-    /// The writing begins.
-    fn begin(&mut self) {
-        self.leaving.add((self.answers.len() - self.counted) as i64);
-        self.counted = self.answers.len();
-    }
-
-    /// All was written: the requests that were answered.
-    fn sent(&mut self) -> std::vec::Drain<'_, Request> {
-        self.leaving.add(-(self.counted as i64));
-        self.counted = 0;
-        self.answers.drain(..)
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        self.leaving.add(-(self.counted as i64));
-    }
+    if finished > 0 || under_way.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
 }
 
 impl Request {
@@ -405,31 +377,6 @@ impl Request {
             remote: self.ready - self.parked,
             response_queue: began - self.ready,
             response_send: sent - began,
-        }
-    }
-}
-
-impl Buf for Output {
-    fn remaining(&self) -> usize {
-        self.left
-    }
-
-    fn chunk(&self) -> &[u8] {
-        self.chunks.front().map_or(&[], |chunk| chunk)
-    }
-
-    fn chunks_vectored<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
-        into.iter_mut().zip(&self.chunks).map(|(slice, chunk)| *slice = IoSlice::new(chunk)).count()
-    }
-
-    fn advance(&mut self, mut bytes: usize) {
-        self.left -= bytes;
-        while let Some(first) = self.chunks.front_mut() {
-            if bytes < first.len() {
-                return first.advance(bytes);
-            }
-            bytes -= first.len();
-            self.chunks.pop_front();
         }
     }
 }

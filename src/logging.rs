@@ -16,8 +16,8 @@ use crate::config::LogFormat;
 
 /// The logger that all others follow until they have a level of their own.
 pub const ROOT: &str = "root";
-/// The others, the rooms of the broker, with dots as Kafka's have: its tool takes no colons in a name. A logger
-/// stands for all whose names begin like its own.
+/// The others, the rooms of the broker, with dots as Kafka's have: its tool takes no colons in a name. A
+/// logger stands for all whose names begin like its own.
 const LOGGERS: &[&str] = &[
     "braid",
     "braid.api",

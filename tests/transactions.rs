@@ -350,8 +350,8 @@ async fn kafka_transactions_lists_and_aborts() {
     assert_eq!(read(&broker).await.last_stable_offset, 2);
 }
 
-/// A folder from a cluster of Kafka's, where the coordinator had moved five times: its markers have epoch 5, and
-/// ours, of epoch 0, were refused as an old coordinator's for ever. The transaction never ended.
+/// A folder from a cluster of Kafka's, where the coordinator had moved five times: its markers have epoch 5,
+/// and ours, of epoch 0, were refused as an old coordinator's for ever. The transaction never ended.
 #[tokio::test(start_paused = true)]
 async fn a_coordinator_goes_on_from_the_epoch_of_the_one_before() {
     let broker = broker(&[]).await;

@@ -17,7 +17,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use braid_storage::Disk;
+use braid_storage::{Disk, Origin};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{OnceCell, Semaphore};
 
@@ -132,6 +132,11 @@ impl Broker {
     /// The folders of its data.
     pub fn dirs(&self) -> &LogDirs {
         &self.dirs
+    }
+
+    /// Where bytes that were read from a log lie, if they can be sent from there.
+    pub fn origin(&self, records: &[u8]) -> Option<Origin> {
+        self.disk.origin(records)
     }
 
     /// The topic of this name, if it is open here.

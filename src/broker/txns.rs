@@ -16,8 +16,8 @@ use crate::machine::{Clock, Journal, Millis};
 use crate::topic::{Marker, Partition};
 use crate::txn::{Coordinator, Ended, Producer, Record, Transactions, TxnConfig, Version};
 
-/// The epoch of the coordinator of a cluster of one, which is never an old one: where a marker of a larger epoch
-/// came before, from the cluster that the folder is of or by an operator's hand, that one goes on.
+/// The epoch of the coordinator of a cluster of one, which is never an old one: where a marker of a larger
+/// epoch came before, from the cluster that the folder is of or by an operator's hand, that one goes on.
 const COORDINATOR_EPOCH: i32 = 0;
 /// How long a marker waits for a partition whose disk failed, before it tries again.
 const RETRY: Duration = Duration::from_secs(1);

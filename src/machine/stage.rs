@@ -1,5 +1,5 @@
-//! A machine's stage in tests: a driver without I/O, with virtual time and a log in memory. It appends to a list,
-//! replays, and hands out replies at once. Nothing here sleeps.
+//! A machine's stage in tests: a driver without I/O, with virtual time and a log in memory. It appends to a
+//! list, replays, and hands out replies at once. Nothing here sleeps.
 
 use std::collections::BTreeMap;
 

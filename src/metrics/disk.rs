@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use braid_storage::{Disk, Entry, File};
+use braid_storage::{Disk, Entry, File, Origin};
 use bytes::Bytes;
 
 use super::timing::Timing;
@@ -48,6 +48,10 @@ impl Disk for TimedDisk {
 
     fn is_real(&self) -> bool {
         self.disk.is_real()
+    }
+
+    fn origin(&self, slice: &[u8]) -> Option<Origin> {
+        self.disk.origin(slice)
     }
 }
 

@@ -5,16 +5,18 @@
 //! read-only map that is as large as the file may become; only bytes below the written length are ever given
 //! out, since touching a page beyond the end of a file is a SIGBUS. For the same reason a file is cut only
 //! above that length. This is the one file with `unsafe` in it.
+//! The disk remembers which memory is a map of which open file, so that a slice can be sent from there.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rustix::fs::FallocateFlags;
 
 /// A file system, or a part of one.
@@ -34,6 +36,20 @@ pub trait Disk: Send + Sync {
     fn is_real(&self) -> bool {
         false
     }
+    /// Where a slice that was read lies, if its file is still open here: whoever sends it can leave the
+    /// copying to the system.
+    fn origin(&self, _slice: &[u8]) -> Option<Origin> {
+        None
+    }
+}
+
+/// A place in an open file.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The file.
+    pub file: Arc<fs::File>,
+    /// Bytes from its beginning.
+    pub at: u64,
 }
 
 /// One name in a folder.
@@ -67,8 +83,15 @@ pub trait File: Send + Sync {
 }
 
 /// The operating system's files.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RealDisk;
+#[derive(Clone, Debug, Default)]
+pub struct RealDisk {
+    maps: Arc<Maps>,
+}
+
+/// Which memory is a map of which file: by where it begins, how long it is. All of it is mapped as long as it
+/// stands here, so no other bytes can lie there.
+#[derive(Debug, Default)]
+struct Maps(RwLock<BTreeMap<usize, (usize, Weak<fs::File>)>>);
 
 impl Disk for RealDisk {
     fn open(&self, path: &Path, create: bool, capacity: u64) -> io::Result<Arc<dyn File>> {
@@ -82,8 +105,9 @@ impl Disk for RealDisk {
             opened => opened?,
         };
         let len = file.metadata()?.len();
+        let (file, maps) = (Arc::new(file), self.maps.clone());
         let space = Space { capacity, reserved: AtomicU64::new(len), refused: AtomicBool::new(false) };
-        Ok(Arc::new(RealFile { file, len: AtomicU64::new(len), space, map: Mutex::new(None) }))
+        Ok(Arc::new(RealFile { file, len: AtomicU64::new(len), space, map: Mutex::new(None), maps }))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
@@ -116,15 +140,25 @@ impl Disk for RealDisk {
     fn is_real(&self) -> bool {
         true
     }
+
+    fn origin(&self, slice: &[u8]) -> Option<Origin> {
+        let at = slice.as_ptr().addr();
+        let maps = self.maps.0.read();
+        let (begin, (len, file)) = maps.range(..=at).next_back()?;
+        let inside = (at - begin).checked_add(slice.len()).is_some_and(|end| end <= *len);
+        let file = file.upgrade().filter(|_| inside)?;
+        Some(Origin { file, at: (at - begin) as u64 })
+    }
 }
 
 struct RealFile {
-    file: fs::File,
+    file: Arc<fs::File>,
     /// What was written by whole appends: readers never see more.
     len: AtomicU64,
     space: Space,
     /// All of the file that may ever be, and then some; see [`map`].
     map: Mutex<Option<Bytes>>,
+    maps: Arc<Maps>,
 }
 
 impl File for RealFile {
@@ -142,8 +176,10 @@ impl File for RealFile {
         let whole = match &*slot {
             Some(mapped) if mapped.len() as u64 >= end => mapped,
             // A file that outgrew its capacity is mapped with room to grow, so that this stays rare.
-            _ if end > self.space.capacity => slot.insert(map(&self.file, end.saturating_mul(2))?),
-            _ => slot.insert(map(&self.file, self.space.capacity)?),
+            _ if end > self.space.capacity => {
+                slot.insert(map(&self.file, end.saturating_mul(2), &self.maps)?)
+            }
+            _ => slot.insert(map(&self.file, self.space.capacity, &self.maps)?),
         };
         Ok(whole.slice(at as usize..end as usize))
     }
@@ -209,15 +245,35 @@ impl Space {
     }
 }
 
+/// A map that is known to its disk as long as it lives.
+struct Mapped {
+    map: memmap2::Mmap,
+    maps: Arc<Maps>,
+}
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.map
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // Before the memory is given back, and may become another map.
+        self.maps.0.write().remove(&self.map.as_ptr().addr());
+    }
+}
+
 /// Maps the first `len` bytes of a file, also those it does not have yet.
 #[allow(unsafe_code)]
-fn map(file: &fs::File, len: u64) -> io::Result<Bytes> {
+fn map(file: &Arc<fs::File>, len: u64, maps: &Arc<Maps>) -> io::Result<Bytes> {
     let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
     // SAFETY: of the map, only slices below `RealFile::len` leave this file. Those bytes have been written,
     // are never written again (a log is only appended to), and are not cut off while slices are out
     // (`File::set_len`). One process owns a data folder (`dir.rs`), so nobody else changes the file.
-    let map = unsafe { memmap2::MmapOptions::new().len(len).map(file)? };
-    Ok(Bytes::from_owner(map))
+    let map = unsafe { memmap2::MmapOptions::new().len(len).map(&**file)? };
+    maps.0.write().insert(map.as_ptr().addr(), (len, Arc::downgrade(file)));
+    Ok(Bytes::from_owner(Mapped { map, maps: maps.clone() }))
 }
 
 #[cfg(test)]
@@ -226,7 +282,7 @@ mod tests {
 
     fn file(capacity: u64) -> (tempfile::TempDir, Arc<dyn File>) {
         let dir = tempfile::tempdir().unwrap();
-        let file = RealDisk.open(&dir.path().join("a/b/c.log"), true, capacity).unwrap();
+        let file = RealDisk::default().open(&dir.path().join("a/b/c.log"), true, capacity).unwrap();
         (dir, file)
     }
 
@@ -261,7 +317,33 @@ mod tests {
     fn a_removed_file_stays_readable() {
         let (dir, file) = file(0);
         file.append(0, &mut [IoSlice::new(b"abc")]).unwrap();
-        RealDisk.remove(&dir.path().join("a")).unwrap();
+        RealDisk::default().remove(&dir.path().join("a")).unwrap();
         assert_eq!(file.read(0, 3).unwrap(), "abc");
+    }
+
+    #[test]
+    fn a_slice_tells_which_open_file_it_lies_in() {
+        use std::os::unix::fs::FileExt;
+        let (dir, disk) = (tempfile::tempdir().unwrap(), RealDisk::default());
+        let open = |name: &str| disk.open(&dir.path().join(name), true, 1 << 20).unwrap();
+        let (one, other) = (open("one"), open("other"));
+        one.append(0, &mut [IoSlice::new(b"hello world")]).unwrap();
+        other.append(0, &mut [IoSlice::new(b"something else")]).unwrap();
+        let (ours, theirs) = (one.read(6, 5).unwrap(), other.read(0, 9).unwrap());
+        let Origin { file, at } = disk.origin(&ours).unwrap();
+        let mut again = [0; 5];
+        file.read_exact_at(&mut again, at).unwrap();
+        assert_eq!((at, &again), (6, b"world"));
+        assert_eq!(disk.origin(&theirs).unwrap().at, 0);
+        assert!(disk.origin(b"bytes of nobody's").is_none());
+
+        // Closed by all but whoever asked.
+        drop((one, file));
+        assert!(disk.origin(&ours).is_none());
+        assert_eq!(ours, "world");
+        drop((other, theirs));
+        assert_eq!(disk.maps.0.read().len(), 1);
+        drop(ours);
+        assert!(disk.maps.0.read().is_empty());
     }
 }

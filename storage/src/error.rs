@@ -98,11 +98,17 @@ fn is_out_of_files(error: &io::Error) -> bool {
 pub(crate) trait At<T> {
     /// Adds the path.
     fn at(self, path: &Path) -> Result<T, Error>;
+    /// Adds the path, which is not made unless there is an error: for what happens with every batch.
+    fn at_with(self, path: impl FnOnce() -> PathBuf) -> Result<T, Error>;
 }
 
 impl<T> At<T> for io::Result<T> {
     fn at(self, path: &Path) -> Result<T, Error> {
-        self.map_err(|source| Error::Io { path: path.to_path_buf(), source })
+        self.at_with(|| path.to_path_buf())
+    }
+
+    fn at_with(self, path: impl FnOnce() -> PathBuf) -> Result<T, Error> {
+        self.map_err(|source| Error::Io { path: path(), source })
     }
 }
 

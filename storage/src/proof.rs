@@ -179,10 +179,12 @@ impl<'a> Survey<'a> {
         let found = self.walk.step(true)?;
         let (first, last) = (found.header.base_offset, found.header.last_offset());
         let below = self.segment.proof.below.load(Ordering::Acquire);
-        let why = "the offsets of the batch do not belong here";
-        let bad = Err(Error::Corrupt { path: self.segment.path("log"), offset: first, why });
+        let bad = || {
+            let why = "the offsets of the batch do not belong here";
+            Err(Error::Corrupt { path: self.segment.path("log"), offset: first, why })
+        };
         if last >= below || self.next.is_some_and(|next| first < next) {
-            return bad;
+            return bad();
         }
         if self.next == Some(first) || found.end() >= self.end {
             return Ok(found);
@@ -191,7 +193,7 @@ impl<'a> Survey<'a> {
         let behind = self.walk.step(false).map(|next| next.header.base_offset);
         self.walk.go_to(found.end());
         match behind {
-            Ok(behind) if behind <= last => bad,
+            Ok(behind) if behind <= last => bad(),
             Err(Error::Io { .. }) => behind.map(|_| found),
             _ => Ok(found),
         }

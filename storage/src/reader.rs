@@ -45,6 +45,13 @@ impl Reader {
         // Compaction may have left nothing at or behind the offset in its segment.
         for segment in self.segments.iter().skip(first).take_while(|segment| segment.base < self.up_to) {
             let end = self.end_in(segment)?;
+            let recent = segment.recent.lock().cut(self.offset, max_bytes as u64, end);
+            if let Some(piece) = recent {
+                let cut =
+                    if piece.cut == piece.position && at_least_one { piece.first_end } else { piece.cut };
+                let bytes = segment.read(piece.position, (cut - piece.position) as usize)?;
+                return Ok(Slice { bytes, base_offset: piece.base_offset });
+            }
             let Some(found) = segment.locate(self.offset)?.filter(|found| found.position < end) else {
                 continue;
             };

@@ -1,10 +1,10 @@
 //! One `.log` file and its indexes, shared with readers by `Arc`.
 //!
-//! The newest segment has its file open for writing; a sealed one is opened when it is read, mapped whole,
-//! and closed: the map lives on. Indexes of a sealed segment are loaded when they are needed, and made from
-//! the log if they are missing or lie.
+//! The newest segment has its file open for writing; a sealed one is opened when it is read, and stays open:
+//! whoever is sent slices of it may be sent them from the file. Indexes of a sealed segment are loaded when
+//! they are needed, and made from the log if they are missing or lie.
 
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,6 +18,7 @@ use crate::disk::{Disk, File};
 use crate::error::{At, Error};
 use crate::index::{Floor, Indexes, Table};
 use crate::proof::{Hints, Hole, Proof, Step, Survey};
+use crate::recent::Recent;
 use crate::txn_index::TxnIndex;
 use crate::walk::Walk;
 
@@ -57,13 +58,14 @@ pub(crate) struct Segment {
     /// Bytes between index entries, should they have to be made again.
     interval: u32,
     pub(crate) proof: Proof,
+    pub(crate) recent: Mutex<Recent>,
 }
 
 enum Content {
     /// Still written to, or not synced yet.
     Open(Arc<dyn File>),
-    /// All of it, once somebody has read.
-    Sealed(Option<Bytes>),
+    /// Complete; open once somebody has read.
+    Sealed(Option<Arc<dyn File>>),
 }
 
 /// A batch and where it begins.
@@ -86,7 +88,18 @@ impl Segment {
         let (place, size) = (Arc::clone(place), AtomicU64::new(size));
         let (indexes, txns, retired) = (Mutex::new(None), Mutex::new(None), AtomicBool::new(false));
         let proof = Proof::from(size.load(Ordering::Relaxed));
-        Segment { base, place, size, content, indexes, txns, retired, interval, proof }
+        Segment {
+            base,
+            place,
+            size,
+            content,
+            indexes,
+            txns,
+            retired,
+            interval,
+            proof,
+            recent: Mutex::default(),
+        }
     }
 
     /// A segment that is written to: an existing one, or else a new one.
@@ -166,7 +179,7 @@ impl Segment {
         self.with_txns(all, |_| ())?;
         let _indexes = self.indexes.lock();
         if let Content::Sealed(slot) = &mut *self.content.lock() {
-            self.map(slot)?;
+            self.opened(slot)?;
         }
         self.retired.store(true, Ordering::Release);
         Ok(())
@@ -176,31 +189,24 @@ impl Segment {
         self.retired.load(Ordering::Acquire)
     }
 
-    /// All of a sealed segment.
-    fn map<'a>(&self, slot: &'a mut Option<Bytes>) -> Result<&'a Bytes, Error> {
+    /// The file of a sealed segment.
+    fn opened<'a>(&self, slot: &'a mut Option<Arc<dyn File>>) -> Result<&'a Arc<dyn File>, Error> {
         match slot {
-            Some(whole) => Ok(whole),
+            Some(file) => Ok(file),
             None => {
-                let (path, size) = (self.path("log"), self.size());
-                let file = self.place.disk.open(&path, false, size).at(&path)?;
-                let whole =
-                    usize::try_from(size).map_err(io::Error::other).and_then(|size| file.read(0, size));
-                Ok(slot.insert(whole.at(&path)?))
+                let path = self.path("log");
+                Ok(slot.insert(self.place.disk.open(&path, false, self.size()).at(&path)?))
             }
         }
     }
 
     pub(crate) fn read(&self, at: u64, len: usize) -> Result<Bytes, Error> {
-        let path = || self.path("log");
         let mut content = self.content.lock();
-        let whole = match &mut *content {
-            Content::Open(file) => return file.read(at, len).at(&path()),
-            Content::Sealed(slot) => self.map(slot)?,
+        let file = match &mut *content {
+            Content::Open(file) => file,
+            Content::Sealed(slot) => self.opened(slot)?,
         };
-        let end =
-            usize::try_from(at).ok().and_then(|at| at.checked_add(len)).filter(|end| *end <= whole.len());
-        let end = end.ok_or(io::Error::from(io::ErrorKind::UnexpectedEof)).at(&path())?;
-        Ok(whole.slice(end - len..end))
+        file.read(at, len).at_with(|| self.path("log"))
     }
 
     /// Writes a batch behind the last. `file` is this segment's; only the log calls this, one call at a time.
@@ -213,11 +219,13 @@ impl Segment {
     ) -> Result<(), Error> {
         let position = self.size();
         let start = header.encode();
-        file.append(position, &mut [IoSlice::new(&start), IoSlice::new(body)]).at(&self.path("log"))?;
+        file.append(position, &mut [IoSlice::new(&start), IoSlice::new(body)])
+            .at_with(|| self.path("log"))?;
         let mut slot = self.indexes.lock();
         if let Some(indexes) = &mut *slot {
             indexes.append(header, position, interval);
         }
+        self.recent.lock().push(header.base_offset, position);
         // Under the lock, so that indexes made anew miss nothing.
         self.size.store(position + header.total_len() as u64, Ordering::Release);
         Ok(())
@@ -456,10 +464,6 @@ impl Segment {
             offset = hole.offset, why = hole.why,
             "bad bytes: they will not be served, but what is before and behind them"
         );
-    }
-
-    pub(crate) fn dir(&self) -> &Path {
-        &self.place.dir
     }
 
     pub(crate) fn disk(&self) -> &dyn Disk {

@@ -64,7 +64,8 @@ impl TestBroker {
         let others = settings.iter().filter(|(name, _)| name != "log.dirs").cloned();
         let config = BrokerConfig::with(others.chain([folders])).unwrap();
         let metrics = Arc::new(Metrics::new(prometheus::Registry::new()).unwrap());
-        let broker = Broker::open(config, metrics, Arc::new(RealDisk::default()), Clock::starting_at(now_ms()))?;
+        let broker =
+            Broker::open(config, metrics, Arc::new(RealDisk::default()), Clock::starting_at(now_ms()))?;
         let service = Arc::new(Service { meters: Meters::new(&broker.metrics), broker: broker.clone() });
         Ok(TestBroker { broker, service, stop: watch::channel(false).0, dir, settings })
     }

@@ -57,7 +57,7 @@ fn logs_are_synced_one_by_one_or_all_at_once() {
     for count in [1, 3, 20] {
         let tmp = tempfile::tempdir().unwrap();
         let flusher = Flusher::start(Some(tmp.path()), |_| panic!("no sync fails here")).unwrap();
-        let open = |n| Partition::open(Arc::new(RealDisk), &tmp.path().join(format!("t-{n}")));
+        let open = |n| Partition::open(Arc::new(RealDisk::default()), &tmp.path().join(format!("t-{n}")));
         let partitions: Vec<_> = (0..count).map(open).collect();
         for _ in 0..10 {
             let offsets: Vec<_> = partitions.iter().map(|partition| partition.append()).collect();
@@ -142,7 +142,7 @@ fn a_disk_that_is_given_up_syncs_nothing_more_and_tells_those_who_wait() {
 #[test]
 fn a_log_that_is_deleted_before_its_sync_is_no_failure_of_the_disk() {
     let tmp = tempfile::tempdir().unwrap();
-    let real = || -> Arc<dyn Disk> { Arc::new(RealDisk) };
+    let real = || -> Arc<dyn Disk> { Arc::new(RealDisk::default()) };
     let flusher = Flusher::start(Some(tmp.path()), |_| panic!("the disk is as good as before")).unwrap();
     let doomed = Partition::open(real(), &tmp.path().join("doomed-0"));
     let point = {

@@ -101,7 +101,7 @@ fn the_same_on_a_real_disk() {
     let mut model = Model::default();
     let mut how = OpenMode::Clean;
     for round in 0..4 {
-        let mut log = open_at(Arc::new(RealDisk), &dir, how).unwrap();
+        let mut log = open_at(Arc::new(RealDisk::default()), &dir, how).unwrap();
         model.check(&log);
         for n in 0..30 {
             let time = 1000 + round * 100 + n * 3;
@@ -116,7 +116,7 @@ fn the_same_on_a_real_disk() {
             how = OpenMode::Recover { recovery_point: log.synced_offset() };
         }
     }
-    let log = open_at(Arc::new(RealDisk), &dir, how).unwrap();
+    let log = open_at(Arc::new(RealDisk::default()), &dir, how).unwrap();
     model.check(&log);
     log.delete().unwrap();
     assert_eq!(std::fs::read_dir(tmp.path()).unwrap().count(), 0);
@@ -125,7 +125,8 @@ fn the_same_on_a_real_disk() {
 #[test]
 fn readers_keep_what_they_have_while_the_log_rolls_and_is_deleted() {
     let tmp = tempfile::tempdir().unwrap();
-    let mut log = open_at(Arc::new(RealDisk), &tmp.path().join("topic-0"), OpenMode::Clean).unwrap();
+    let mut log =
+        open_at(Arc::new(RealDisk::default()), &tmp.path().join("topic-0"), OpenMode::Clean).unwrap();
     log.append(&batch(5, 3, 100), None, 0, NOW).unwrap();
     let reader = log.reader(0, 3).unwrap();
     let slice = reader.read(1 << 20, true).unwrap();
@@ -215,7 +216,7 @@ fn an_idle_log_is_small() {
 #[test]
 fn readers_follow_a_writer_without_its_lock() {
     let tmp = tempfile::tempdir().unwrap();
-    let log = open_at(Arc::new(RealDisk), &tmp.path().join("topic-0"), OpenMode::Clean).unwrap();
+    let log = open_at(Arc::new(RealDisk::default()), &tmp.path().join("topic-0"), OpenMode::Clean).unwrap();
     let log = std::sync::Mutex::new(log);
     const BATCHES: i64 = 400;
     std::thread::scope(|threads| {

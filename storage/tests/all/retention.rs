@@ -107,8 +107,8 @@ fn files_are_unlinked_after_their_delay_or_at_the_next_start() {
 fn readers_of_deleted_segments_finish() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("topic-0");
-    full(Arc::new(RealDisk), &path).close().unwrap();
-    let mut log = open_at(Arc::new(RealDisk), &path, OpenMode::Clean).unwrap();
+    full(Arc::new(RealDisk::default()), &path).close().unwrap();
+    let mut log = open_at(Arc::new(RealDisk::default()), &path, OpenMode::Clean).unwrap();
     log.append(&batch(NOW, 1, 2000), None, 3, NOW).unwrap();
     let readers: Vec<_> = (0..61).map(|offset| (offset, log.reader(offset, 61).unwrap())).collect();
     // Also what is not synced yet.

@@ -198,14 +198,14 @@ fn what_is_deleted_after_a_swap_that_failed_does_not_come_back() {
 fn readers_of_the_old_segments_finish() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("topic-0");
-    let mut log = full(Arc::new(RealDisk), &path);
+    let mut log = full(Arc::new(RealDisk::default()), &path);
     drop(log);
     // Opened anew, nothing is mapped yet.
-    log = open_at(Arc::new(RealDisk), &path, OpenMode::Clean).unwrap();
+    log = open_at(Arc::new(RealDisk::default()), &path, OpenMode::Clean).unwrap();
     log.checkpointed(BATCHES);
     let end = log.end_offset();
     let readers: Vec<_> = (0..end).map(|offset| (offset, log.reader(offset, end).unwrap())).collect();
-    assert!(clean(&RealDisk, &mut log).unwrap());
+    assert!(clean(&RealDisk::default(), &mut log).unwrap());
     log.take_due(i64::MAX).run().unwrap();
     for (offset, reader) in readers {
         assert_eq!(reader.read(1, true).unwrap().base_offset, offset);
@@ -213,7 +213,8 @@ fn readers_of_the_old_segments_finish() {
     assert_eq!(log.reader(end - 1, end).unwrap().read(1, true).unwrap().base_offset, end - 1);
     let names: Vec<_> = std::fs::read_dir(&path).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(!names.iter().any(|name| name.to_str().unwrap().ends_with("deleted")), "{names:?}");
-    let log = open_at(Arc::new(RealDisk), &path, OpenMode::Recover { recovery_point: end }).unwrap();
+    let log =
+        open_at(Arc::new(RealDisk::default()), &path, OpenMode::Recover { recovery_point: end }).unwrap();
     assert!(offsets(&log).len() < end as usize);
 }
 

@@ -208,7 +208,7 @@ fn a_round_that_is_ended_early_has_done_no_harm() {
 fn files_are_replaced_under_readers() {
     let tmp = tempfile::tempdir().unwrap();
     let dir = tmp.path().join("topic-0");
-    let mut log = open_at(Arc::new(RealDisk), &dir, OpenMode::Clean).unwrap();
+    let mut log = open_at(Arc::new(RealDisk::default()), &dir, OpenMode::Clean).unwrap();
     for n in 0..200i64 {
         put(&mut log, NOW + n, &[(&format!("{}", n % 30), Some(&format!("{n}{}", "v".repeat(300))))]);
     }
@@ -229,7 +229,7 @@ fn files_are_replaced_under_readers() {
         assert!(record.value.unwrap().starts_with(offset.to_string().as_bytes()));
     }
     log.close().unwrap();
-    let log = open_at(Arc::new(RealDisk), &dir, OpenMode::Clean).unwrap();
+    let log = open_at(Arc::new(RealDisk::default()), &dir, OpenMode::Clean).unwrap();
     assert_eq!(offsets(&log), (170..200).collect::<Vec<_>>());
     let left: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_str().unwrap().ends_with(".cleaned")), "{left:?}");

@@ -271,8 +271,8 @@ impl Story {
         }
     }
 
-    /// Opens it after a kill. Once somebody had removed the checkpoint, and what had been compacted was cut at
-    /// its first gap.
+    /// Opens it after a kill. Once somebody had removed the checkpoint, and what had been compacted was cut
+    /// at its first gap.
     pub(super) fn recover(&mut self, has_checkpoint: bool) {
         let recovery_point = kept(&self.disk, RECOVERY_POINTS);
         let known = has_checkpoint.then_some(OpenMode::Recover { recovery_point });
