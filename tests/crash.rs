@@ -225,7 +225,7 @@ fn life(point: u64, loss: Loss) -> bool {
     more.unwrap();
     drop(broker);
     let stopped = after.crash(Loss::Everything);
-    if point % 2 == 0 {
+    if point.is_multiple_of(2) {
         // An operator's hand: what was compacted has gaps, and must not be cut there.
         for name in [CLEAN_SHUTDOWN, RECOVERY_POINTS] {
             stopped.remove(&Path::new("/data").join(name)).unwrap();

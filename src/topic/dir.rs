@@ -176,8 +176,14 @@ impl LogDir {
             false => recovery_point
                 .map_or(OpenMode::Unknown, |recovery_point| OpenMode::Recover { recovery_point }),
         };
-        let log = Log::open(self.disk.clone(), &dir, log_config(config, broker), mode, start, now_ms)?;
-        Ok(Arc::new(Partition::new(topic.name.clone(), *index, settings(config), self.home(), log)))
+        let settings = settings(config);
+        // Of what a killed broker left, everything becomes visible: only as durable as the topic asks for.
+        let open = match settings.durability {
+            Durability::Synced => Log::open,
+            Durability::Written => Log::open_written,
+        };
+        let log = open(self.disk.clone(), &dir, log_config(config, broker), mode, start, now_ms)?;
+        Ok(Arc::new(Partition::new(topic.name.clone(), *index, settings, self.home(), log)))
     }
 
     /// The path of a partition's folder.

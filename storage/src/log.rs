@@ -38,8 +38,9 @@ pub enum OpenMode {
         /// From the recovery point checkpoint.
         recovery_point: i64,
     },
-    /// Not so, and there is no recovery point: the checkpoint is lost, or does not know the log yet. Everything
-    /// is checked, and gaps between offsets are believed, as Kafka does: compaction may have left them.
+    /// Not so, and there is no recovery point: the checkpoint is lost, or does not know the log yet.
+    /// Everything is checked, and gaps between offsets are believed, as Kafka does: compaction may have left
+    /// them.
     Unknown,
 }
 
@@ -106,8 +107,25 @@ impl Log {
     /// folder and an empty file. `log_start_offset`: no offset below it is served; where a new log begins.
     ///
     /// After a crash, whatever does not form a log is cut from the end, but never below the recovery point:
-    /// that, and a log that ends before its start, is `Error::Corrupt`.
+    /// that, and a log that ends before its start, is `Error::Corrupt`. What is left is synced.
     pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        config: LogConfig,
+        how: OpenMode,
+        log_start_offset: i64,
+        now_ms: i64,
+    ) -> Result<Log, Error> {
+        let mut log = Log::open_written(disk, dir, config, how, log_start_offset, now_ms)?;
+        if log.end.offset > log.synced.offset || !log.unsynced.files.is_empty() {
+            log.sync()?;
+        }
+        Ok(log)
+    }
+
+    /// [`Log::open`] without the sync, which may take long: [`Log::synced_offset`] tells from where on the
+    /// records that a killed process left are still in the page cache only, and the next sync covers them.
+    pub fn open_written(
         disk: Arc<dyn Disk>,
         dir: &Path,
         config: LogConfig,

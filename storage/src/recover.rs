@@ -63,16 +63,18 @@ pub(crate) fn open(
     }
     log.active().proof.ends_below(end);
     log.advance_start(log.first_base_offset());
-    log.synced = log.end;
     forget_from(&mut log, end)?;
     match first {
         Some((first, recovery_point)) => {
             log.recovery_point = recovery_point;
             cut_txns(&log, first, recovery_point)?;
             load_producers(&mut log, Some(recovery_point), now_ms)?;
-            settle(&log, first, end > recovery_point)?;
+            settle(&mut log, first)?;
         }
-        None => load_producers(&mut log, None, now_ms)?,
+        None => {
+            log.synced = log.end;
+            load_producers(&mut log, None, now_ms)?;
+        }
     }
     // So that whatever is appended can be noted in them.
     log.active().with_txns(&log.segments, |_| ())?;
@@ -195,12 +197,14 @@ fn clean_end(log: &Log) -> Result<i64, Error> {
 
 /// Walks what may not be synced, and cuts it where it stops being a log, which is also where offsets do not
 /// continue each other, unless that is below `compacted_below`. Returns the number of the first segment that
-/// was looked at.
+/// was looked at. Leaves the log's synced end at the last batch before the recovery point.
 fn recover(log: &mut Log, recovery_point: i64, compacted_below: i64) -> Result<usize, Error> {
     let segments = Arc::clone(&log.segments);
     let first = segments.partition_point(|segment| segment.base <= recovery_point).saturating_sub(1);
     let mut next = segments.get(first).map_or(log.end.offset, |segment| segment.base);
     let mut bad = None;
+    log.synced =
+        segments.get(first).map_or(log.end, |s| Mark { offset: s.base, segment: s.base, position: 0 });
     for (n, segment) in segments.iter().enumerate().skip(first) {
         if segment.base < next || (segment.base > next && segment.base > compacted_below) {
             bad = Some((n, 0, "the segment does not continue the one before"));
@@ -254,6 +258,9 @@ fn check(
     let mut bad = None;
     loop {
         let position = walk.position();
+        if *next <= recovery_point {
+            log.synced = Mark { offset: *next, segment: segment.base, position };
+        }
         let header = match walk.next() {
             None => break,
             Some(Ok(found)) => found.header,
@@ -344,24 +351,22 @@ fn cut_txns(log: &Log, first: usize, recovery_point: i64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes what was walked durable, since a kill leaves good batches that were never synced, and saves the
-/// indexes of sealed segments.
-fn settle(log: &Log, first: usize, unsynced: bool) -> Result<(), Error> {
-    let sealed = log.segments.len() - 1;
-    for segment in log.segments.iter().take(sealed).skip(first) {
+/// Saves the indexes of sealed segments that were walked, and notes what the next sync must cover: a kill
+/// leaves good batches that were never synced.
+fn settle(log: &mut Log, first: usize) -> Result<(), Error> {
+    let segments = Arc::clone(&log.segments);
+    let unsynced = log.end.offset > log.synced.offset;
+    for segment in segments.iter().take(segments.len() - 1).skip(first) {
         segment.save_txns()?;
-        let mut files = segment.save_indexes(true)?;
+        log.unsynced.files.append(&mut segment.save_indexes(true)?);
         if unsynced {
             let path = segment.path("log");
-            files.push(log.place.disk.open(&path, false, 0).at(&path)?);
-        }
-        for file in files {
-            file.sync().at(segment.dir())?;
+            log.unsynced.files.push(log.place.disk.open(&path, false, 0).at(&path)?);
         }
     }
-    if unsynced {
-        log.file.sync().at(&log.active().path("log"))?;
-        log.place.sync_dir()?;
+    log.unsynced.dir |= unsynced;
+    if !unsynced {
+        log.synced = log.end;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use braid_storage::checkpoint::{self, Offsets, RECOVERY_POINTS};
 use braid_storage::sim::{Fault, Loss, SimDisk};
 use braid_storage::{AppendError, BatchBuilder, Checked, Disk, Error, Log, OpenMode};
 
-use crate::support::{DIR, Model, NOW, fill, open};
+use crate::support::{DIR, Model, NOW, config, fill, open};
 
 const STEPS: i64 = 24;
 
@@ -68,10 +68,35 @@ fn work(disk: &SimDisk, outside: &mut Outside) -> Result<(), Error> {
     Ok(())
 }
 
-fn recover(disk: &SimDisk) -> Log {
+fn recovery_point(disk: &SimDisk) -> i64 {
     let points = checkpoint::read_offsets(disk, &recovery_points()).unwrap().unwrap_or_default();
-    let recovery_point = points.get(&("topic".to_owned(), 0)).copied().unwrap_or(0);
-    open(Arc::new(disk.clone()), OpenMode::Recover { recovery_point }).unwrap()
+    points.get(&("topic".to_owned(), 0)).copied().unwrap_or(0)
+}
+
+fn recover(disk: &SimDisk) -> Log {
+    let how = OpenMode::Recover { recovery_point: recovery_point(disk) };
+    open(Arc::new(disk.clone()), how).unwrap()
+}
+
+/// The same for a log that is opened without a sync: it claims no more than was synced, loses none of that to
+/// another power cut, and nothing at all once it has been synced.
+fn verify_written(disk: &SimDisk, outside: &Outside) {
+    let how = OpenMode::Recover { recovery_point: recovery_point(disk) };
+    let mut log = Log::open_written(Arc::new(disk.clone()), Path::new(DIR), config(), how, 0, NOW).unwrap();
+    let mut model = outside.model.clone();
+    model.cut(log.end_offset());
+    model.check(&log);
+    let claimed = log.synced_offset();
+    assert!((recovery_point(disk)..=log.end_offset()).contains(&claimed), "{claimed}");
+    let again = recover(&disk.crash(Loss::Everything)).end_offset();
+    assert!(again >= claimed, "{again} < {claimed}");
+    let (batch, time, count) = step_batch(model.starts.len() as i64);
+    log.append(&batch, None, 7, NOW).unwrap();
+    model.push(time, count);
+    model.check(&log);
+    log.sync().unwrap();
+    assert_eq!(log.synced_offset(), model.end());
+    model.check(&recover(&disk.crash(Loss::Everything)));
 }
 
 /// After the crash: compares, goes on writing, and survives the worst second crash.
@@ -114,8 +139,11 @@ fn nothing_synced_is_lost_and_nothing_is_invented() {
         let random = (1..6).map(|seed| Loss::Random(seed * 1000 + call));
         for loss in [Loss::Nothing, Loss::Everything].into_iter().chain(random) {
             let after = disk.crash(loss);
+            let written = disk.crash(loss);
             let story = std::panic::catch_unwind(AssertUnwindSafe(|| verify(&after, &outside)));
             assert!(story.is_ok(), "power cut at call {call} of {calls}, {loss:?}");
+            let story = std::panic::catch_unwind(AssertUnwindSafe(|| verify_written(&written, &outside)));
+            assert!(story.is_ok(), "the same, opened without a sync");
         }
     }
 }
