@@ -1,10 +1,9 @@
 //! Group commit: one thread a data folder that syncs for everybody who waits.
 //!
 //! Logs are submitted when they have something to sync; while one round of syncs runs, the next gathers, each
-//! log once. If somebody waits when a round ends, those whom it has answered may be back at once with more:
-//! they are waited for, a little, so that all share the next sync instead of taking turns. A few logs are
-//! synced one by one, many by one `syncfs`. A failed sync is final: the system may have dropped the pages,
-//! and a second try would say that all is well. So nothing is ever synced again, and everybody is told.
+//! log once. A few logs are synced one by one, many by one `syncfs`. A failed sync is final: the system may
+//! have dropped the pages, and a second try would say that all is well. So nothing is ever synced again, and
+//! everybody is told.
 
 use std::collections::HashSet;
 use std::fs;
@@ -13,7 +12,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -23,9 +21,6 @@ use crate::segment::{Place, Segment};
 
 /// More dirty logs than this are synced by one `syncfs`.
 const ONE_BY_ONE_MAX: usize = 8;
-/// A round waits for others at most this part of what the one before took, and never longer than that.
-const GATHER_PART: u32 = 4;
-const GATHER_MAX: Duration = Duration::from_micros(500);
 
 /// What has to be synced for a log to be durable up to an offset. Taken under the partition's lock, synced
 /// outside.
@@ -96,10 +91,6 @@ struct Queue {
     logs: Vec<Arc<dyn Dirty>>,
     /// Where the queued logs live in memory: tells who is queued.
     queued: HashSet<usize>,
-    /// How often a sync was asked for since the last round began.
-    asked: usize,
-    /// The thread is waiting for that to become so many; none while it sleeps or works.
-    gathering: Option<usize>,
     stop: bool,
     failed: Option<Failure>,
 }
@@ -144,12 +135,8 @@ impl Flusher {
         if let Some(failure) = &queue.failed {
             return Err(failure.error());
         }
-        queue.asked += 1;
-        let new = queue.queued.insert(address(&log));
-        if new {
+        if queue.queued.insert(address(&log)) {
             queue.logs.push(log);
-        }
-        if queue.gathering.map_or(new, |enough| queue.asked >= enough) {
             self.shared.wake.notify_one();
         }
         Ok(())
@@ -203,25 +190,13 @@ fn address(log: &Arc<dyn Dirty>) -> usize {
     Arc::as_ptr(log).addr()
 }
 
-/// What is remembered of a round.
-#[derive(Default)]
-struct Round {
-    /// How often its logs were submitted: about as many requests as were answered.
-    asked: usize,
-    took: Duration,
-}
-
 impl Shared {
     fn run(&self, failed: impl FnOnce(&io::Error)) {
         let mut failed = Some(failed);
-        let mut before = Round::default();
-        while let Some((logs, asked)) = self.next_round(&before) {
+        while let Some(round) = self.next_round() {
             let turn = self.round.lock();
-            let began = Instant::now();
-            let points: Vec<_> = logs.into_iter().filter_map(|log| Some((log.begin()?, log))).collect();
-            let synced = self.sync_all(points);
-            before = Round { asked, took: began.elapsed() };
-            let Err(failure) = synced else { continue };
+            let points: Vec<_> = round.into_iter().filter_map(|log| Some((log.begin()?, log))).collect();
+            let Err(failure) = self.sync_all(points) else { continue };
             tracing::error!(error = %failure.0.0, "a sync failed and this disk is given up");
             if let Some(failed) = failed.take() {
                 failed(&failure.0.0);
@@ -239,21 +214,9 @@ impl Shared {
         }
     }
 
-    /// Waits for work: logs, and how often they were submitted. `None` once told to stop, and nothing is
-    /// left.
-    fn next_round(&self, before: &Round) -> Option<(Vec<Arc<dyn Dirty>>, usize)> {
+    /// Waits for work. `None` once told to stop, and nothing is left.
+    fn next_round(&self) -> Option<Vec<Arc<dyn Dirty>>> {
         let mut queue = self.queue.lock();
-        if !queue.logs.is_empty() {
-            let enough = queue.asked + before.asked;
-            let deadline = Instant::now() + (before.took / GATHER_PART).min(GATHER_MAX);
-            queue.gathering = Some(enough);
-            while queue.asked < enough && !queue.stop {
-                if self.wake.wait_until(&mut queue, deadline).timed_out() {
-                    break;
-                }
-            }
-            queue.gathering = None;
-        }
         while queue.logs.is_empty() {
             if queue.stop {
                 return None;
@@ -261,8 +224,7 @@ impl Shared {
             self.wake.wait(&mut queue);
         }
         queue.queued.clear();
-        let asked = std::mem::take(&mut queue.asked);
-        Some((std::mem::take(&mut queue.logs), asked))
+        Some(std::mem::take(&mut queue.logs))
     }
 
     /// Syncs and tells each as soon as it is safe. On failure, returns those that it did not tell.
