@@ -31,7 +31,7 @@ FOLDER=$(cd "$(dirname "$0")" && pwd)
 CLIENT=$(basename "$FOLDER")
 WANTED=" $* "
 STORIES=(metadata roundtrip-{none,gzip,snappy,lz4,zstd} attributes large acks offsets waiting group commits crash
-    static-member cooperative new-group idempotent idempotent-restarts transactions admin-topics admin-configs
+    static-member cooperative new-group migration idempotent idempotent-restarts transactions admin-topics admin-configs
     admin-groups delete-records new-partitions recreated unknown-topic refusals restart killed)
 QUICK_STORIES=(roundtrip-gzip attributes group)
 WORK=$(mktemp -d -t braid-compat.XXXXXX)
@@ -58,8 +58,8 @@ kafka_command() {
     local file=$WORK/kafka.properties java=(java -Xmx1g -cp "$CACHE/kafka/*")
     printf '%s\n' "${settings[@]}" \
         "listeners=PLAINTEXT://127.0.0.1:$PORT,CONTROLLER://127.0.0.1:$SECOND_PORT" \
-        "advertised.listeners=PLAINTEXT://127.0.0.1:$PORT" process.roles=broker,controller node.id=1 \
-        "controller.quorum.voters=1@127.0.0.1:$SECOND_PORT" controller.listener.names=CONTROLLER \
+        "advertised.listeners=PLAINTEXT://127.0.0.1:$PORT" process.roles=broker,controller "node.id=${NODE:-1}" \
+        "controller.quorum.voters=${NODE:-1}@127.0.0.1:$SECOND_PORT" controller.listener.names=CONTROLLER \
         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT \
         {offsets.topic,transaction.state.log,share.coordinator.state.topic}.replication.factor=1 \
         {transaction.state.log,share.coordinator.state.topic}.min.isr=1 >"$file"
@@ -155,11 +155,16 @@ tell_all() {
     [[ ${QUICK:-no} == no ]] || names=("${QUICK_STORIES[@]}")
     for name in "${names[@]}"; do
         if [[ $ABSENT == *" $name "* ]]; then
-            [[ $WANTED != "  " ]] || echo "$CLIENT $name absent" >>"${RESULTS:-/dev/null}"
+            lacks "$name"
         else
             story "$name" driven "$name"
         fi
     done
+}
+
+# Stories that a client does not tell, for the table.
+lacks() {
+    [[ $WANTED != "  " ]] || printf "$CLIENT %s absent\n" "$@" >>"${RESULTS:-/dev/null}"
 }
 
 # A story of compat/drive/stories.py, which may ask for things to be done to the broker.

@@ -13,7 +13,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
-import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import org.apache.kafka.clients.admin.AdminClient;
 import org.apache.kafka.clients.admin.ConsumerGroupDescription;
@@ -31,6 +30,7 @@ import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.Node;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.errors.ApiException;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.protocol.Errors;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
@@ -39,14 +39,18 @@ import org.apache.kafka.common.serialization.StringSerializer;
 
 /** The driver of the Java client, of any version: it does what compat/drive/protocol.md says. */
 public class Driver {
-    private static final ObjectMapper JSON = new ObjectMapper();
+    protected static final ObjectMapper JSON = new ObjectMapper();
     private final String broker;
-    private final AdminClient admin;
+    protected final AdminClient admin;
     private KafkaProducer<String, String> producer;
     private KafkaConsumer<String, String> consumer;
 
     public static void main(String[] arguments) throws Exception {
-        Driver driver = new Driver(arguments[0]);
+        serve(new Driver(arguments[0]));
+    }
+
+    /** Answers the calls on the input until it ends. */
+    protected static void serve(Driver driver) throws Exception {
         PrintStream answers = System.out;
         System.setOut(System.err);
         BufferedReader calls = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
@@ -57,12 +61,12 @@ public class Driver {
         System.exit(0);
     }
 
-    private Driver(String broker) {
+    protected Driver(String broker) {
         this.broker = broker;
         admin = AdminClient.create(settings());
     }
 
-    private Map<String, Object> settings() {
+    protected Map<String, Object> settings() {
         return new HashMap<>(Map.of("bootstrap.servers", broker));
     }
 
@@ -70,9 +74,12 @@ public class Driver {
         try {
             return Collections.singletonMap("ok", told(call));
         } catch (Exception wrapped) {
-            Throwable error = wrapped instanceof ExecutionException ? wrapped.getCause() : wrapped;
-            error.printStackTrace();
-            // UNKNOWN_SERVER_ERROR, -1, stands for whatever is no exception of the protocol's
+            wrapped.printStackTrace();
+            // UNKNOWN_SERVER_ERROR, -1, stands for whatever is no exception of the protocol's, nor around one
+            Throwable error = wrapped;
+            while (error.getCause() != null && !(error instanceof ApiException)) {
+                error = error.getCause();
+            }
             return Map.of("error", Map.of("code", Errors.forException(error).code(),
                     "type", error.getClass().getSimpleName(), "text", String.valueOf(error.getMessage())));
         }
@@ -80,21 +87,21 @@ public class Driver {
 
     private Object told(JsonNode call) throws Exception {
         switch (call.get("do").asText()) {
-            case "create": return create(call);
-            case "delete": return admin.deleteTopics(List.of(topic(call))).all().get();
+            case "create": return create(newTopic(call));
+            case "delete": return delete(topic(call));
             case "topics": return admin.listTopics().names().get();
             case "metadata": return metadata(topic(call));
             case "producer": return makeProducer(call);
             case "send": return send(call);
-            case "begin": producer.beginTransaction(); return null;
-            case "commit_transaction": producer.commitTransaction(); return null;
-            case "abort_transaction": producer.abortTransaction(); return null;
-            case "send_offsets": Since.sendOffsets(producer, offset(call), text(call, "group")); return null;
+            case "begin": begin(); return null;
+            case "commit_transaction": endTransaction(true); return null;
+            case "abort_transaction": endTransaction(false); return null;
+            case "send_offsets": sendOffsets(offset(call), text(call, "group")); return null;
             case "consumer": return makeConsumer(call);
             case "assign": return assign(call);
             case "poll": return poll(call.get("ms").asInt());
             case "assignment": return assignment();
-            case "commit": consumer.commitSync(); return null;
+            case "commit": commit(); return null;
             case "close": return closeConsumer();
             case "committed": return committed(call);
             case "range": return range(place(call));
@@ -115,19 +122,19 @@ public class Driver {
         }
     }
 
-    private static String text(JsonNode call, String name) {
+    protected static String text(JsonNode call, String name) {
         return call.hasNonNull(name) ? call.get(name).asText() : null;
     }
 
-    private static String topic(JsonNode call) {
+    protected static String topic(JsonNode call) {
         return text(call, "topic");
     }
 
-    private static TopicPartition place(JsonNode call) {
+    protected static TopicPartition place(JsonNode call) {
         return new TopicPartition(topic(call), call.get("partition").asInt());
     }
 
-    private static Map<TopicPartition, OffsetAndMetadata> offset(JsonNode call) {
+    protected static Map<TopicPartition, OffsetAndMetadata> offset(JsonNode call) {
         return Map.of(place(call), new OffsetAndMetadata(call.get("offset").asLong()));
     }
 
@@ -146,13 +153,25 @@ public class Driver {
 
     // ---- topics
 
-    private Object create(JsonNode call) throws Exception {
+    protected Object create(NewTopic topic) throws Exception {
+        return admin.createTopics(List.of(topic)).all().get();
+    }
+
+    private static NewTopic newTopic(JsonNode call) {
         short replicas = (short) (call.has("replicas") ? call.get("replicas").asInt() : 1);
         NewTopic topic = new NewTopic(topic(call), call.get("partitions").asInt(), replicas);
         if (call.has("config")) {
             topic.configs(JSON.convertValue(call.get("config"), Map.class));
         }
-        return admin.createTopics(List.of(topic)).all().get();
+        return topic;
+    }
+
+    protected Object delete(String topic) throws Exception {
+        return admin.deleteTopics(List.of(topic)).all().get();
+    }
+
+    protected int partitions(String topic) throws Exception {
+        return Since.describeTopic(admin, topic).partitions().size();
     }
 
     private Object metadata(String topic) throws Exception {
@@ -160,16 +179,12 @@ public class Driver {
         for (Node node : admin.describeCluster().nodes().get()) {
             brokers.add(node.host() + ":" + node.port());
         }
-        return Map.of("brokers", brokers, "partitions",
-                Since.describeTopic(admin, topic).partitions().size());
+        return Map.of("brokers", brokers, "partitions", partitions(topic));
     }
 
     // ---- producing
 
-    private Object makeProducer(JsonNode call) {
-        if (producer != null) {
-            producer.close();
-        }
+    protected Map<String, Object> producerSettings(JsonNode call) {
         Map<String, Object> settings = settings();
         settings.putAll(Map.of("acks", "all", "linger.ms", 5, "max.block.ms", 20_000));
         settings.put("max.request.size", 2_000_000);
@@ -178,11 +193,38 @@ public class Driver {
                 "transactional_id", "transactional.id");
         boolean idempotent = call.has("idempotent") || call.has("transactional_id");
         settings.put("enable.idempotence", idempotent);
-        producer = new KafkaProducer<>(settings, new StringSerializer(), new StringSerializer());
+        return settings;
+    }
+
+    protected Object makeProducer(JsonNode call) {
+        if (producer != null) {
+            producer.close();
+        }
+        producer = new KafkaProducer<>(producerSettings(call), new StringSerializer(), new StringSerializer());
         if (call.has("transactional_id")) {
             producer.initTransactions();
         }
         return null;
+    }
+
+    protected void begin() {
+        producer.beginTransaction();
+    }
+
+    protected void endTransaction(boolean commit) {
+        if (commit) {
+            producer.commitTransaction();
+        } else {
+            producer.abortTransaction();
+        }
+    }
+
+    protected void sendOffsets(Map<TopicPartition, OffsetAndMetadata> offsets, String group) {
+        Since.sendOffsets(producer, offsets, group);
+    }
+
+    protected Future<RecordMetadata> send(ProducerRecord<String, String> message) {
+        return producer.send(message);
     }
 
     private Object send(JsonNode call) throws Exception {
@@ -196,7 +238,7 @@ public class Driver {
                 byte[] octets = header.get(1).isNull() ? null : header.get(1).asText().getBytes(StandardCharsets.UTF_8);
                 message.headers().add(header.get(0).asText(), octets);
             }
-            sent.add(producer.send(message));
+            sent.add(send(message));
         }
         List<Long> offsets = new ArrayList<>();
         for (Future<RecordMetadata> one : sent) {
@@ -207,7 +249,7 @@ public class Driver {
 
     // ---- consuming
 
-    private Map<String, Object> consumerSettings(JsonNode call) {
+    protected Map<String, Object> consumerSettings(JsonNode call) {
         Map<String, Object> settings = settings();
         settings.putAll(Map.of("enable.auto.commit", false, "auto.offset.reset", "earliest", "max.poll.records", 10_000));
         settle(settings, call, "group", "group.id", "instance", "group.instance.id", "isolation", "isolation.level",
@@ -228,13 +270,13 @@ public class Driver {
         return settings;
     }
 
-    private Object makeConsumer(JsonNode call) {
+    protected Object makeConsumer(JsonNode call) {
         consumer = new KafkaConsumer<>(consumerSettings(call), new StringDeserializer(), new StringDeserializer());
         consumer.subscribe((Collection<String>) JSON.convertValue(call.get("topics"), List.class));
         return null;
     }
 
-    private Object assign(JsonNode call) {
+    protected Object assign(JsonNode call) {
         consumer = new KafkaConsumer<>(consumerSettings(call), new StringDeserializer(), new StringDeserializer());
         TopicPartition place = place(call);
         consumer.assign(List.of(place));
@@ -250,9 +292,13 @@ public class Driver {
         return null;
     }
 
-    private Object poll(int ms) {
+    protected Iterable<ConsumerRecord<String, String>> poll(Duration wait) throws Exception {
+        return consumer.poll(wait);
+    }
+
+    private Object poll(int ms) throws Exception {
         List<Map<String, Object>> polled = new ArrayList<>();
-        for (ConsumerRecord<String, String> record : consumer.poll(Duration.ofMillis(ms))) {
+        for (ConsumerRecord<String, String> record : poll(Duration.ofMillis(ms))) {
             List<List<String>> headers = new ArrayList<>();
             for (Header header : record.headers()) {
                 List<String> pair = new ArrayList<>(List.of(header.key()));
@@ -268,13 +314,21 @@ public class Driver {
         return polled;
     }
 
+    protected Collection<TopicPartition> owned() {
+        return consumer.assignment();
+    }
+
     private Object assignment() {
         Set<String> names = new TreeSet<>();
-        consumer.assignment().forEach(place -> names.add(place.toString()));
+        owned().forEach(place -> names.add(place.toString()));
         return names;
     }
 
-    private Object closeConsumer() {
+    protected void commit() throws Exception {
+        consumer.commitSync();
+    }
+
+    protected Object closeConsumer() {
         consumer.close();
         consumer = null;
         return null;
@@ -325,7 +379,7 @@ public class Driver {
         return Map.of("state", group.state().toString(), "members", group.members().size());
     }
 
-    private void end() {
+    protected void end() {
         if (consumer != null) {
             consumer.close();
         }

@@ -1,6 +1,6 @@
 // @platformatic/kafka: driver.js FOLDER-OF-THE-CLIENT BROKER, which does what compat/drive/protocol.md says.
 const { createRequire } = require('module')
-const { serve, inbox, sleep } = require('../drive/driver.js')
+const { serve, inbox, parts, sleep } = require('../drive/driver.js')
 
 const [folder, broker] = process.argv.slice(2)
 const location = createRequire(folder + '/').resolve('@platformatic/kafka')
@@ -31,21 +31,6 @@ const start = async () => {
     }))
     for (const part of parts(messages)) await (transaction ?? producer).send({ messages: part, ...sending })
     return null
-  }
-
-  // It makes one batch of what it is given at once: no more than the broker takes.
-  const parts = messages => {
-    const found = [[]]
-    let octets = 0
-    for (const message of messages) {
-      octets += (message.value?.length ?? 0) + 100
-      if (octets > 1000000) {
-        found.push([])
-        octets = message.value.length + 100
-      }
-      found.at(-1).push(message)
-    }
-    return found
   }
 
   const end = how => async () => {
