@@ -319,10 +319,8 @@ pub(super) fn end(
     let bumps = version == Version::EpochBump;
     match known.state {
         State::Ongoing => {}
-        // Its epoch was bumped, so this is somebody who was never given it.
-        State::PrepareCommit | State::PrepareAbort if bumps => {
-            return Decision::Refused(ErrorCode::PRODUCER_FENCED);
-        }
+        // It was told its new epoch when the last end was decided, and ends again before that is complete.
+        State::PrepareCommit | State::PrepareAbort if bumps => return Decision::Wait,
         // Nothing was written. A commit of nothing is a mistake; an abort makes sure of it.
         State::Empty | State::CompleteCommit | State::CompleteAbort if bumps && !commit => {}
         _ if bumps => return Decision::Refused(ErrorCode::INVALID_TXN_STATE),
@@ -372,10 +370,16 @@ impl Transaction {
     }
 }
 
-/// The transaction, if this is its producer.
+/// The transaction, if this is its producer, or will be when the end under way is complete: that was told
+/// its new id when the end was decided.
 fn present(known: Option<&Transaction>, (id, epoch): Producer) -> Result<&Transaction, ErrorCode> {
     match known {
         None => Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING),
+        Some(known)
+            if id != NO_ID && (known.next_producer_id, 0) == (id, epoch) && known.state.is_ending() =>
+        {
+            Ok(known)
+        }
         Some(known) if known.producer_id != id => Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING),
         Some(known) if known.epoch != epoch => Err(ErrorCode::PRODUCER_FENCED),
         Some(known) => Ok(known),

@@ -116,6 +116,23 @@ fn where_epochs_are_bumped_a_repeated_end_is_known_by_the_old_one() {
     assert_eq!(stage.state("x"), State::Ongoing);
 }
 
+/// The Java client aborts a transaction before anything of it was sent, while the one before may still be
+/// ending. It was told its epoch, so it is not fenced: it waits, as whoever writes then does.
+#[test]
+fn an_abort_of_nothing_waits_for_the_end_of_the_last() {
+    for commit in [true, false] {
+        let (mut stage, (id, epoch)) = open(EpochBump);
+        stage.end("x", (id, epoch), commit, EpochBump);
+        let abort = stage.end("x", (id, epoch + 1), false, EpochBump);
+        let mistake = stage.end("x", (id, epoch + 1), true, EpochBump);
+        assert_eq!((stage.answer(abort), stage.answer(mistake)), (None, None));
+        stage.mark();
+        assert_eq!(stage.answer(abort), Some(Ok((id, epoch + 2))));
+        stage.mark();
+        assert!(stage.answer(mistake).unwrap().is_err(), "a commit of nothing");
+    }
+}
+
 #[test]
 fn the_next_transaction_waits_for_the_end_of_the_last() {
     let (mut stage, producer) = open(Classic);
@@ -159,20 +176,40 @@ fn used_up_epochs_make_way_for_a_new_producer_id() {
     }
     assert_eq!(last, (first.0 + 1, 0));
     // by ends that bump the epoch, and the retry of the one that did it
-    let mut stage = Scene::new();
-    let first = stage.init("x");
-    let (mut producer, mut before) = (first, first);
-    while producer.0 == first.0 {
-        stage.add("x", producer, "t", EpochBump);
-        let told = stage.end("x", producer, true, EpochBump);
-        before = producer;
-        producer = stage.answer(told).unwrap().unwrap();
-        let ended = stage.mark();
-        assert_eq!(ended[0].producer, (first.0, before.1 + 1), "the marker is of the old producer id");
-    }
-    assert_eq!((before.1, producer), (i16::MAX - 1, (first.0 + 1, 0)));
+    let (mut stage, before, told) = used_up();
+    let ended = stage.mark();
+    assert_eq!(ended[0].producer, (before.0, before.1 + 1), "the marker is of the old producer id");
+    assert_eq!((before.1, told), (i16::MAX - 1, (before.0 + 1, 0)));
     let again = stage.end("x", before, true, EpochBump);
-    assert_eq!(stage.answer(again), Some(Ok(producer)));
+    assert_eq!(stage.answer(again), Some(Ok(told)));
+}
+
+/// A producer whose last epoch an end has used up, and what that end told it; it is not complete yet.
+fn used_up() -> (Scene, Producer, Producer) {
+    let mut stage = Scene::new();
+    let mut producer = stage.init("x");
+    loop {
+        stage.add("x", producer, "t", EpochBump);
+        let end = stage.end("x", producer, true, EpochBump);
+        let told = stage.answer(end).unwrap().unwrap();
+        if told.0 != producer.0 {
+            return (stage, producer, told);
+        }
+        stage.mark();
+        producer = told;
+    }
+}
+
+/// As in Kafka: it was refused once, as if nobody had told it that id.
+#[test]
+fn a_new_producer_id_is_used_before_the_end_that_brings_it_is_complete() {
+    let (mut stage, _, told) = used_up();
+    let early = stage.add("x", told, "t", EpochBump);
+    let guess = stage.add("x", (told.0, 1), "t", EpochBump);
+    assert_eq!(stage.answer(early), None, "it waits");
+    assert_eq!(stage.answer(guess), Some(Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING)));
+    stage.mark();
+    assert_eq!(stage.answer(early), Some(Ok(told)));
 }
 
 #[test]
