@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
@@ -96,15 +97,27 @@ pub async fn serve<S: Stream>(
         output,
         busy: false,
     };
+    let peer = connection.peer.clone();
     let end = tokio::select! {
-        ended = connection.run() => match ended { Ok(never) => match never {}, Err(end) => end },
+        ended = syncing(&peer, connection.run()) => match ended { Ok(never) => match never {}, Err(end) => end },
         _ = stop.wait_for(|stop| *stop) => End::Shutdown,
     };
     if matches!(end, End::Shutdown) {
         // What was appended deserves its acknowledgement; a parked fetch loses nothing by being dropped.
-        let _ = timeout(LAST_ANSWERS, connection.finish()).await;
+        let _ = timeout(LAST_ANSWERS, syncing(&peer, connection.finish())).await;
     }
     end
+}
+
+/// Does the work; whenever that waits, for whatever it is, what has been appended is to be synced meanwhile.
+async fn syncing<T>(peer: &Peer, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        let polled = work.as_mut().poll(cx);
+        peer.syncs.end();
+        polled
+    })
+    .await
 }
 
 struct Connection<S> {

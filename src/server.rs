@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
-use crate::broker::{Order, Peer};
+use crate::broker::Peer;
 use crate::config::{BrokerConfig, Listener};
 use crate::connection::{self, End, Service};
 
@@ -95,9 +95,7 @@ async fn accept(service: Arc<Service>, bound: Bound, guests: Arc<Guests>, mut st
                     }
                 };
                 let Ok(local) = stream.local_addr() else { continue };
-                let counted = Mutex::new(metrics.opened());
-                let (listener, order) = (bound.name.clone(), Order::default());
-                let peer = Peer { address, local, listener, counted, order };
+                let peer = Peer::new(address, local, bound.name.clone(), metrics.opened());
                 let (service, stop) = (service.clone(), stop.clone());
                 connections.spawn(async move {
                     welcome(service, stream, peer, stop).await;

@@ -15,7 +15,8 @@ use braid_protocol::api::list_offsets::{
 use braid_protocol::api::offset_commit::{
     OffsetCommit, OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
-use support::{Client, TestBroker, fetch_request};
+use braid_protocol::api::produce::Produce;
+use support::{Client, TestBroker, batch, fetch_request, produce_request};
 
 /// Lets the metrics see the broker, as the program does.
 fn observe(broker: &TestBroker) {
@@ -194,4 +195,25 @@ async fn a_partition_that_cannot_be_opened_is_offline_and_named() {
     assert_eq!(seen["kafka_server_replicamanager_offlinereplicacount"], 1.0);
     assert_eq!(seen["kafka_topic_partition_leader{partition=\"1\",topic=\"t\"}"], -1.0);
     assert_eq!(seen["kafka_topic_partition_leader{partition=\"0\",topic=\"t\"}"], 1.0);
+}
+
+/// A sync that began with the first of them left the others to a second one.
+#[tokio::test]
+async fn requests_that_arrive_together_share_one_sync() {
+    let broker = TestBroker::start(&[("braid.durability", "synced")]);
+    broker.topic("t", 1, &[]).await;
+    let mut client = broker.connect();
+    assert!(client.produce("t", 0, &["the first"]).await.error_code.is_ok());
+    for round in 0..50 {
+        let before = scrape(&broker).await["kafka_log_logflushstats_logflushrateandtimems_count"];
+        for _ in 0..5 {
+            client.send::<Produce>(9, &produce_request("t", vec![(0, batch(&["one of five"]))])).await;
+        }
+        for _ in 0..5 {
+            let response = client.receive::<Produce>(9).await;
+            assert!(response.responses[0].partition_responses[0].error_code.is_ok());
+        }
+        let syncs = scrape(&broker).await["kafka_log_logflushstats_logflushrateandtimems_count"] - before;
+        assert_eq!(syncs, 1.0, "round {round}");
+    }
 }

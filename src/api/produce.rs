@@ -171,7 +171,7 @@ fn append(
     if leave.is_none() && batch.header().is_transactional() {
         return Err(refused(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED));
     }
-    let appended = partition.append(&batch, guard, cx.now_ms).map_err(fail)?;
+    let appended = partition.append_in(&cx.peer.syncs, &batch, guard, cx.now_ms).map_err(fail)?;
     let count = batch.header().records_count.max(0) as u64;
     topic.metrics.messages_in.inc_by(count);
     topic.metrics.bytes_in.inc_by(records.len() as u64);

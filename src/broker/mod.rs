@@ -27,7 +27,7 @@ use crate::group::Coordinator;
 use crate::logging::Loggers;
 use crate::machine::Clock;
 use crate::metrics::{self, Metrics};
-use crate::topic::{LogDirs, Topic, Topics};
+use crate::topic::{LogDirs, SyncTurn, Topic, Topics};
 use crate::txn;
 
 pub use crate::topic::OpenError;
@@ -75,12 +75,27 @@ pub struct Peer {
     pub counted: Mutex<metrics::Connection>,
     /// Whose turn it is among the transactional writes of the connection.
     pub order: Order,
+    /// What its requests have appended since it last waited.
+    pub syncs: SyncTurn,
 }
 
 /// The group coordinator's topic.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// The transaction coordinator's topic.
 pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+
+impl Peer {
+    /// Who has just come.
+    pub fn new(
+        address: SocketAddr,
+        local: SocketAddr,
+        listener: String,
+        counted: metrics::Connection,
+    ) -> Peer {
+        let counted = Mutex::new(counted);
+        Peer { address, local, listener, counted, order: Order::default(), syncs: SyncTurn::default() }
+    }
+}
 
 /// Names of topics that belong to a broker itself and that no client ever sees.
 fn is_reserved(name: &str) -> bool {

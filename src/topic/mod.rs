@@ -9,6 +9,7 @@ mod partition;
 mod points;
 mod read;
 mod settings;
+mod turn;
 mod wait;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ pub use fault::Fault;
 pub use partition::{Home, LEADER_EPOCH, Marker, Partition, Settings};
 pub use read::{Isolation, Read};
 pub use settings::configure;
+pub use turn::SyncTurn;
 pub use wait::Waiter;
 
 /// A topic with its open partitions.

@@ -22,6 +22,7 @@ use tokio::runtime::Handle;
 
 use super::dir::fail;
 use super::fault::Fault;
+use super::turn::SyncTurn;
 use super::wait::{Moved, Waiter, Waiters};
 use crate::config::Durability;
 
@@ -220,6 +221,35 @@ impl Partition {
         guard: Option<TxnGuard>,
         now_ms: i64,
     ) -> Result<Appended, Fault> {
+        let (appended, must_sync) = self.write(batch, guard, now_ms)?;
+        if must_sync {
+            self.submit()?;
+        }
+        Ok(appended)
+    }
+
+    /// The same; but that it is synced waits for the end of `turn`, so that one sync serves all of it.
+    pub fn append_in(
+        self: &Arc<Self>,
+        turn: &SyncTurn,
+        batch: &Checked,
+        guard: Option<TxnGuard>,
+        now_ms: i64,
+    ) -> Result<Appended, Fault> {
+        let (appended, must_sync) = self.write(batch, guard, now_ms)?;
+        if must_sync {
+            turn.add(self, appended.bytes);
+        }
+        Ok(appended)
+    }
+
+    /// Appends, and tells whether that is to be synced now.
+    fn write(
+        self: &Arc<Self>,
+        batch: &Checked,
+        guard: Option<TxnGuard>,
+        now_ms: i64,
+    ) -> Result<(Appended, bool), Fault> {
         let (appended, moved, must_sync, flush_ms) = {
             let mut state = self.lock()?;
             let settings = self.settings.read().clone();
@@ -233,20 +263,18 @@ impl Partition {
             let (end, all) = (state.log.end_offset(), state.appended);
             let moved = (!synced).then(|| self.show(&mut state, end, all));
             let unsynced = end - state.log.synced_offset();
-            // As in Kafka, a full segment is synced whatever the durability.
+            // As in Kafka, a full segment is synced whatever the durability. A duplicate, too, may still wait
+            // for the first one.
             let must_sync = synced || state.log.has_unsynced_segment() || unsynced >= settings.flush_messages;
             (appended, moved, must_sync, settings.flush_ms)
         };
         if let Some(moved) = moved {
             self.waiters.moved(moved);
         }
-        // Also a duplicate: it may still wait for the first one.
-        if must_sync {
-            self.submit()?;
-        } else if flush_ms < i64::MAX {
+        if !must_sync && flush_ms < i64::MAX {
             self.submit_later(flush_ms);
         }
-        Ok(appended)
+        Ok((appended, must_sync))
     }
 
     /// Ends a transaction of this partition. One that is not open here is ended all the same: a coordinator
@@ -295,7 +323,7 @@ impl Partition {
     }
 
     /// Asks for a sync of everything written so far. A disk that failed will never make it durable.
-    fn submit(self: &Arc<Self>) -> Result<(), Fault> {
+    pub(super) fn submit(self: &Arc<Self>) -> Result<(), Fault> {
         let flusher = self.home.flusher.as_ref().ok_or(Fault::Offline)?;
         flusher.submit(self.clone()).map_err(|_| {
             self.go_offline();

@@ -24,7 +24,6 @@ use braid_protocol::api::produce::{
 use braid_protocol::{Api, frame};
 use braid_storage::{BatchBuilder, RealDisk};
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 
@@ -64,8 +63,8 @@ impl TestBroker {
         let others = settings.iter().filter(|(name, _)| name != "log.dirs").cloned();
         let config = BrokerConfig::with(others.chain([folders])).unwrap();
         let metrics = Arc::new(Metrics::new(prometheus::Registry::new()).unwrap());
-        let broker =
-            Broker::open(config, metrics, Arc::new(RealDisk::default()), Clock::starting_at(now_ms()))?;
+        let disk = metrics.timed(Arc::new(RealDisk::default()));
+        let broker = Broker::open(config, metrics, disk, Clock::starting_at(now_ms()))?;
         let service = Arc::new(Service { meters: Meters::new(&broker.metrics), broker: broker.clone() });
         Ok(TestBroker { broker, service, stop: watch::channel(false).0, dir, settings })
     }
@@ -107,8 +106,8 @@ impl TestBroker {
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         let local = SocketAddr::from(([127, 0, 0, 1], 9092));
         let address = SocketAddr::from(([127, 0, 0, 1], 50_000));
-        let counted = Mutex::new(self.broker.metrics.listener("PLAINTEXT").opened());
-        let peer = Peer { address, local, listener: "PLAINTEXT".into(), counted, order: Default::default() };
+        let counted = self.broker.metrics.listener("PLAINTEXT").opened();
+        let peer = Peer::new(address, local, "PLAINTEXT".to_owned(), counted);
         let end = tokio::spawn(connection::serve(self.service.clone(), theirs, peer, self.stop.subscribe()));
         Client { stream: Box::new(ours), next: 0, end: Some(end) }
     }

@@ -1,0 +1,58 @@
+//! What is to be synced together: a connection that has many requests appends them all before it asks for a sync.
+//!
+//! A sync that begins with the first of five requests leaves the other four to the next one: twice the syncs,
+//! and for those four twice the wait.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::Partition;
+
+/// So many appended bytes are reason enough for a sync of their own; later ones overlap with it.
+const ENOUGH: usize = 128 << 10;
+
+/// The partitions that were appended to in this turn. Dropping it ends the turn.
+#[derive(Default)]
+pub struct SyncTurn(Mutex<Appended>);
+
+#[derive(Default)]
+struct Appended {
+    partitions: Vec<Arc<Partition>>,
+    bytes: usize,
+}
+
+impl SyncTurn {
+    /// This partition was appended to, so many bytes. Ends the turn if it has become long.
+    pub(super) fn add(&self, partition: &Arc<Partition>, bytes: usize) {
+        let mut appended = self.0.lock();
+        if !appended.partitions.last().is_some_and(|last| Arc::ptr_eq(last, partition)) {
+            appended.partitions.push(partition.clone());
+        }
+        appended.bytes += bytes;
+        if appended.bytes >= ENOUGH {
+            appended.submit();
+        }
+    }
+
+    /// Asks for a sync of all that was appended: before whoever appended it waits for anything.
+    pub fn end(&self) {
+        self.0.lock().submit();
+    }
+}
+
+impl Drop for SyncTurn {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Appended {
+    fn submit(&mut self) {
+        self.bytes = 0;
+        for partition in self.partitions.drain(..) {
+            // A failure takes the partition offline, and whoever waits for it is told by that.
+            let _ = partition.submit();
+        }
+    }
+}
