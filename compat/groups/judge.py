@@ -7,28 +7,33 @@ earliest two heartbeat intervals before that: one for the heartbeat that was due
 
 - Nobody is assigned what another owns, or reads or commits what it does not own; nobody who beats loses anything.
   (What the Java client gives back when it leaves during a rebalance it calls lost, and has not committed.)
-- A change is a join, a leave, or the end of a killed member's session, whenever in that time it was. Nothing is
-  unowned for longer than a heartbeat interval, and SLACK, counted from the last change: so long others may need to
-  hear of it. Of cooperative members two intervals: one whose SyncGroup comes when another, that had to give
-  something, has already joined again, gets its share a round later. (How long a fresh group needs for its first
-  assignment is latency.py's to say.)
+- A change is when the coordinator lets a member in or knows that one is gone. Braid's log says when that was; of
+  another broker a change is a join, a leave, or the end of a killed member's session, whenever in that time it was.
+  Nothing is unowned for longer than a heartbeat interval, counted from the last change: so long others may need to
+  hear of it. A fault is only what took LATE and SLACK more; soak.py reports how many took LATE more. Of cooperative
+  members two intervals: one whose SyncGroup comes when another, that had to give something, has already joined
+  again, gets its share a round later. (How long a fresh group needs for its first assignment is latency.py's to
+  say.)
 - The first record that a new owner reads is the one where the last commit was, and what it reads is without gap. Each
   commit begins where the one before ended. After a killed member, or a commit without an answer, it may or may
   not have been done: then the next owner says which.
 """
 
-SLACK = 1.0  # seconds, for a busy machine: the time that clients need to connect, and to act on what they hear
+LATE = 0.05  # seconds by which a client's timer may send a heartbeat late, and hear the answer
+SLACK = 1.0  # seconds more, for a busy machine
 
 
 class Judge:
-    def __init__(self, partitions, session, heartbeat, rounds):
+    def __init__(self, partitions, session, heartbeat, rounds, known):
+        """`known` are the times of changes that the broker's log has; none of a broker whose log does not say."""
         self.partitions, self.session, self.heartbeat = partitions, session, heartbeat
-        self.unowned_max = rounds * heartbeat + SLACK
+        self.unowned_max = rounds * heartbeat + LATE + SLACK
         self.faults = []
         self.owner = {}  # partition -> member
         self.free_since = {}
         self.dead = {}  # member -> when it was killed
-        self.changes = []  # (when at the earliest, when at the latest)
+        self.known = bool(known)
+        self.changes = [(at, at) for at in known]  # (when at the earliest, when at the latest)
         self.committed = dict.fromkeys(range(partitions), 0)
         self.perhaps = {}  # partition -> where a commit without an answer would have put it
         self.committing = {}  # member -> {partition: to}
@@ -58,20 +63,25 @@ class Judge:
     def fault(self, event, words):
         self.faults.append(f"{event.at:.3f} {event.member}: {words}")
 
+    def change(self, earliest, latest):
+        """What a member's words say of a change, if the log does not say more."""
+        if not self.known:
+            self.changes.append((earliest, latest))
+
     def on_joining(self, event):
-        self.changes.append((event.at, event.at))
+        self.change(event.at, event.at)
 
     def on_leaving(self, event):
         self.leaving[event.member] = event.at
 
     def on_left(self, event):
-        self.changes.append((self.leaving[event.member], event.at))
+        self.change(self.leaving[event.member], event.at)
         self.leaves.append(event.at - self.leaving[event.member])
 
     def on_killed(self, event):
         self.dead[event.member] = event.at
         latest = event.at + self.session
-        self.changes.append((latest - 2 * self.heartbeat, latest))
+        self.change(latest - 2 * self.heartbeat, latest)
 
     def on_assigned(self, event, partitions):
         for p in partitions:
@@ -87,7 +97,10 @@ class Judge:
 
     def judge_waits(self, event, partitions):
         late = {}
-        changed = max(min(latest, event.at) for earliest, latest in self.changes if earliest <= event.at)
+        changes = [min(latest, event.at) for earliest, latest in self.changes if earliest <= event.at]
+        if not changes:
+            self.fault(event, "is given partitions before anybody is known")
+        changed = max(changes, default=event.at)
         for p in self.free_since.keys() & partitions:
             since = max(min(self.free_since[p], event.at), changed)
             self.waits.append(event.at - since)

@@ -1,28 +1,30 @@
 """Five members of a group join, leave and are killed at random, while records are written to its topic.
 
-    soak.py SECONDS SEED ADDRESS SHARES HOST-COMMAND... ADDRESS TOPIC MODE SESSION-MS HEARTBEAT-MS
+    soak.py SECONDS SEED LOG ADDRESS SHARES HOST-COMMAND... ADDRESS TOPIC MODE SESSION-MS HEARTBEAT-MS
 
-SHARES, as `3,2`, says how many members each host holds; a host is killed with all of its members. A change comes
-each few seconds, also while the one before has not settled, but a kill only when all is settled: a member that dies
-while it waits for others to join has its session renewed when that ends, and nobody could say until when it owned.
-One member always stays. A cooperative member leaves only while it owns something: librdkafka sends no LeaveGroup
-if it owns nothing, neither to Apache Kafka, and the others wait until its session ends. In the end all is read and
-committed, all leave, and judge.py judges what they said.
+LOG is the broker's. SHARES, as `3,2`, says how many members each host holds; a host is killed with all of its
+members. A change comes each few seconds, also while the one before has not settled, but a kill only when all is
+settled: a member that dies while it waits for others to join has its session renewed when that ends, and nobody
+could say until when it owned. One member always stays. A cooperative member leaves only while it owns something:
+librdkafka sends no LeaveGroup if it owns nothing, neither to Apache Kafka, and the others wait until its session
+ends. In the end all is read and committed, all leave, and judge.py judges what they said.
 """
 
 import random
+import re
 import sys
 import threading
 import time
+from datetime import datetime
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from hosts import Event, Host, eventually
-from judge import Judge
+from judge import LATE, Judge
 
-SECONDS, SEED, ADDRESS, SHARES = float(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
-COMMAND = sys.argv[5:]
+SECONDS, SEED, LOG, ADDRESS, SHARES = float(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:6]
+COMMAND = sys.argv[6:]
 TOPIC, MODE, SESSION, HEARTBEAT = COMMAND[-4], COMMAND[-3], *(int(ms) / 1000 for ms in COMMAND[-2:])
 PARTITIONS = 30
 RECORDS_PER_SECOND = 150
@@ -146,6 +148,15 @@ def committed(group, topic):
         reader.close()
 
 
+def known_changes(group):
+    """When, by the monotonic clock, the broker's log says that members joined or were gone."""
+    to_monotonic = time.monotonic() - time.time()
+    line = re.compile(rf'(\S+Z) +DEBUG .*member (?:joined|gone) group="{group}"')
+    with open(LOG, encoding="utf-8") as log:
+        stamps = [found[1] for found in map(line.match, log) if found]
+    return [datetime.fromisoformat(stamp).timestamp() + to_monotonic for stamp in stamps]
+
+
 def main():
     topic = f"{TOPIC}-{MODE}-{time.monotonic_ns()}"
     COMMAND[-4] = topic
@@ -162,7 +173,8 @@ def main():
     group.end()
     with open("events", "w", encoding="ascii") as events:
         events.writelines(f"{e.at:.9f} {e.member} {e.what} {' '.join(e.words)}\n" for e in group.events)
-    judge = Judge(PARTITIONS, SESSION, HEARTBEAT, rounds=2 if MODE == "cooperative" else 1)
+    rounds = 2 if MODE == "cooperative" else 1
+    judge = Judge(PARTITIONS, SESSION, HEARTBEAT, rounds, known_changes(topic))
     judge.judge(group.events)
     if not settled:
         judge.faults.append(f"not settled: {group.owners}")
@@ -190,9 +202,11 @@ def report(judge, records):
     for fault in judge.faults[:20]:
         print(fault)
     joins, leaves, kills, refused = (judge.counts.get(what, 0) for what in ("joining", "left", "killed", "refused"))
+    late = sum(wait > HEARTBEAT + LATE for wait in judge.waits)
     print(f"seed {SEED}: {records} records, {joins} joins, {leaves} leaves, {kills} kills, {len(judge.waits)}"
-          f" partitions changed hands, without an owner for at most {max(judge.waits):.2f} s; {refused} commits"
-          f" refused; leaving took at most {max(judge.leaves):.2f} s; {len(judge.faults)} faults")
+          f" partitions changed hands, without an owner for at most {max(judge.waits):.3f} s, {late} of them for longer"
+          f" than a heartbeat interval and {LATE} s, counted from what the {'log' if judge.known else 'members'} said;"
+          f" {refused} commits refused; leaving took at most {max(judge.leaves):.2f} s; {len(judge.faults)} faults")
     sys.exit(bool(judge.faults))
 
 

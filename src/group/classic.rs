@@ -11,6 +11,7 @@ use braid_protocol::api::join_group::{JoinGroupResponse, JoinGroupResponseMember
 use braid_protocol::data::Data;
 use braid_protocol::data::consumer::ConsumerProtocolSubscription;
 use bytes::Bytes;
+use tracing::debug;
 
 use super::committed::Offsets;
 use super::consumer::Consumers;
@@ -289,12 +290,14 @@ impl Group {
         member.is_new = true;
         member.expires = Some(turn.now.saturating_add(NEW_MEMBER_JOIN_TIMEOUT_MS));
         self.pending.remove(&id);
+        debug!(group = turn.group_id, member = id, client = member.client_id, "member joined");
         self.members.insert(id, member);
     }
 
     /// Removes a member and tells it so if it waits. The caller then calls [`Group::shrunk`].
     pub(super) fn remove(&mut self, turn: &mut Turn<'_>, id: &str, why: ErrorCode) {
         let Some(member) = self.members.remove(id) else { return };
+        debug!(group = turn.group_id, member = id, client = member.client_id, "member gone");
         if let Some(instance) = &member.instance_id {
             self.instances.remove(instance);
         }

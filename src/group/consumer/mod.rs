@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use braid_protocol::ErrorCode;
+use tracing::{Level, debug};
 
 pub(super) use describe::{Phase, nobody};
 pub use heartbeat::Beat;
@@ -130,6 +131,7 @@ impl Consumers {
     /// Decides that this is the plan from now on. When only classic members are left the group becomes a
     /// classic one.
     fn settle(&self, turn: &mut Turn<'_>, next: &Plan) {
+        self.tell_changes(turn, next);
         let classic_only = !next.members.is_empty() && next.members.values().all(|m| m.classic.is_some());
         if classic_only {
             let value = migrate::downgraded(next, self.plan.state.epoch, &self.latest, turn.now);
@@ -138,6 +140,20 @@ impl Consumers {
         } else {
             self.write(turn, next);
         }
+    }
+
+    /// Tells the log who comes and who goes.
+    fn tell_changes(&self, turn: &Turn<'_>, next: &Plan) {
+        if !tracing::enabled!(Level::DEBUG) {
+            return;
+        }
+        let only_in = |one: &Plan, other: &Plan, what: &str| {
+            for (id, member) in one.members.iter().filter(|(id, _)| !other.members.contains_key(*id)) {
+                debug!(group = turn.group_id, member = id, client = member.client_id, "member {what}");
+            }
+        };
+        only_in(next, &self.plan, "joined");
+        only_in(&self.plan, next, "gone");
     }
 
     /// Decides that nothing is left of the group.
