@@ -1,4 +1,4 @@
-//! Administration through the wire: configs altered while the broker runs, folders, elections, moves,
+//! Administration through the wire: configs altered while the broker runs, elections, moves,
 //! features and ACLs. Every version of every API; what is refused says which value and why.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
@@ -14,9 +14,6 @@ use braid_protocol::api::delete_acls::{DeleteAcls, DeleteAclsFilter, DeleteAclsR
 use braid_protocol::api::describe_acls::{DescribeAcls, DescribeAclsRequest};
 use braid_protocol::api::describe_configs::{
     DescribeConfigs, DescribeConfigsRequest, DescribeConfigsResource,
-};
-use braid_protocol::api::describe_log_dirs::{
-    DescribableLogDirTopic, DescribeLogDirs, DescribeLogDirsRequest,
 };
 use braid_protocol::api::describe_producers::{DescribeProducers, DescribeProducersRequest, TopicRequest};
 use braid_protocol::api::describe_quorum::{self, DescribeQuorum, DescribeQuorumRequest, PartitionRequest};
@@ -249,32 +246,6 @@ async fn the_old_way_replaces_all_configs() {
         }
         assert_eq!(config(&mut client, TOPIC, &topic, "retention.ms").await, text("2", 1));
         assert_eq!(config(&mut client, TOPIC, &topic, "retention.bytes").await, text("5", 3));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_log_folder_tells_what_is_in_it() {
-    let broker = TestBroker::start(&[]);
-    broker.topic("a", 2, &[]).await;
-    broker.topic("b", 1, &[]).await;
-    let mut client = broker.connect();
-    client.produce("a", 1, &["some bytes"]).await;
-    for version in 0..=5 {
-        let all = client.call::<DescribeLogDirs>(version, &DescribeLogDirsRequest { topics: None }).await;
-        let dir = &all.results[0];
-        assert_eq!(
-            (dir.error_code, dir.log_dir.as_str()),
-            (ErrorCode::NONE, broker.path().to_str().unwrap())
-        );
-        let sizes: Vec<_> = dir.topics.iter().flat_map(|t| &t.partitions).map(|p| p.partition_size).collect();
-        assert!(matches!(sizes[..], [0, 70..200, 0]), "{sizes:?}");
-        assert_eq!(dir.total_bytes > dir.usable_bytes, version >= 4, "{dir:?}");
-        let one = DescribableLogDirTopic { topic: "a".into(), partitions: vec![1, 7] };
-        let none = DescribableLogDirTopic { topic: "no".into(), partitions: vec![0] };
-        let some = DescribeLogDirsRequest { topics: Some(vec![one, none]) };
-        let told = client.call::<DescribeLogDirs>(version, &some).await.results.remove(0).topics;
-        assert_eq!(told.len(), 1);
-        assert_eq!(told[0].partitions.iter().map(|p| p.partition_index).collect::<Vec<_>>(), [1]);
     }
 }
 

@@ -70,10 +70,14 @@ fn topics(cx: &Context, wanted: Option<&Asked>) -> HashMap<PathBuf, Vec<Describe
             folders.entry(partition.home().clone()).or_default().push(described);
         }
         for (path, partitions) in folders {
-            let path = std::path::absolute(&path).unwrap_or_else(|_| path.to_path_buf());
             let name = topic.name.to_string();
-            found.entry(path).or_default().push(DescribeLogDirsTopic { name, partitions });
+            found.entry(absolute(&path)).or_default().push(DescribeLogDirsTopic { name, partitions });
         }
     }
     found
+}
+
+/// The path of a log folder as clients are told it.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }

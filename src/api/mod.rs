@@ -158,6 +158,7 @@ table! {
     delete_acls DeleteAcls,
     describe_configs DescribeConfigs,
     alter_configs AlterConfigs,
+    alter_replica_log_dirs AlterReplicaLogDirs,
     describe_log_dirs DescribeLogDirs,
     create_partitions CreatePartitions,
     delete_groups DeleteGroups,

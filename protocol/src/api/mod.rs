@@ -42,6 +42,7 @@ pub mod write_txn_markers;
 // Administration.
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
+pub mod alter_replica_log_dirs;
 pub mod create_acls;
 pub mod create_partitions;
 pub mod create_topics;

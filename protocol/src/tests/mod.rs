@@ -171,6 +171,7 @@ apis! {
     alter_configs::AlterConfigs AlterConfigsRequest AlterConfigsResponse
     alter_partition_reassignments::AlterPartitionReassignments
         AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse
+    alter_replica_log_dirs::AlterReplicaLogDirs AlterReplicaLogDirsRequest AlterReplicaLogDirsResponse
     api_versions::ApiVersions ApiVersionsRequest ApiVersionsResponse
     create_acls::CreateAcls CreateAclsRequest CreateAclsResponse
     consumer_group_describe::ConsumerGroupDescribe
