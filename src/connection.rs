@@ -99,7 +99,7 @@ pub async fn serve<S: Stream>(
     };
     let peer = connection.peer.clone();
     let end = tokio::select! {
-        ended = syncing(&peer, connection.run()) => match ended { Ok(never) => match never {}, Err(end) => end },
+        Err(ended) = syncing(&peer, connection.run()) => ended,
         _ = stop.wait_for(|stop| *stop) => End::Shutdown,
     };
     if matches!(end, End::Shutdown) {
@@ -109,7 +109,7 @@ pub async fn serve<S: Stream>(
     end
 }
 
-/// Does the work; whenever that waits, for whatever it is, what has been appended is to be synced meanwhile.
+/// Does the work; whenever that waits, for whatever it is, what has been appended is synced meanwhile.
 async fn syncing<T>(peer: &Peer, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     poll_fn(|cx| {

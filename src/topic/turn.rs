@@ -1,4 +1,5 @@
-//! What is to be synced together: a connection that has many requests appends them all before it asks for a sync.
+//! What is to be synced together: a connection that has many requests appends them all, and then asks for one
+//! sync.
 //!
 //! A sync that begins with the first of five requests leaves the other four to the next one: twice the syncs,
 //! and for those four twice the wait.
