@@ -16,7 +16,8 @@ from pathlib import Path
 
 import report
 from brokers import KINDS, kafka_version, resident_kib
-from loads import LOADS
+from loads import FULL_ROUNDS, LOADS
+from programs import run
 
 HERE = Path(__file__).parent
 FIRST_PORT = 19092
@@ -148,18 +149,6 @@ class Env:
             broker.stop()
 
 
-def run(command, **options):
-    """Run a program to its end; what it printed."""
-    options = {"stderr": subprocess.PIPE, **options}
-    done = subprocess.run(
-        [str(word) for word in command], stdout=subprocess.PIPE, text=True, timeout=900, **options
-    )
-    if done.returncode:
-        words = " ".join(str(word) for word in command)
-        raise RuntimeError(f"{words}: status {done.returncode}\n{done.stderr or ''}")
-    return done.stdout
-
-
 def private_network():
     """Whether loopback is all there is: then this network is ours to set up."""
     if [name for _, name in socket.if_nameindex()] != ["lo"]:
@@ -177,8 +166,9 @@ def measure(env, load, rounds, wanted, results, private):
     """All rounds of one load; a sample that cannot be had is a line in the results' `failed`."""
     set_congestion(load.congestion, private)
     print(f"{load.name}: {load.title}", flush=True)
+    began = time.monotonic()
     for turn in range(min(rounds, load.rounds)):
-        for name in wanted:
+        for name in (name for name in wanted if turn < KINDS[name].rounds):
             samples = results["samples"].setdefault(load.name, {}).setdefault(name, [])
             try:
                 samples.append(load.measure(env, env.running(name, load)))
@@ -189,12 +179,22 @@ def measure(env, load, rounds, wanted, results, private):
                 with contextlib.suppress(Exception):
                     env.brokers[name].stop()
     env.end_of_load()
+    results["seconds"][load.name] = results["seconds"].get(load.name, 0) + time.monotonic() - began
     for name in wanted:
         figures = {}
         for key in PRINTED:
             if values := report.quiet_values(results, load.name, name, key):
                 figures[key] = statistics.median(values)
         print(f"  {name:13}", "  ".join(f"{key} {value:.3g}" for key, value in figures.items()), flush=True)
+    print(f"  {time.monotonic() - began:.0f} s", flush=True)
+
+
+def note_memory(env, results):
+    """Notes how much memory the brokers have that are up for long."""
+    for name, broker in env.brokers.items():
+        if broker.process and not broker.fresh:
+            megabytes = resident_kib(broker.pid) >> 10
+            results["machine"].setdefault(f"Memory of {name}", f"{megabytes} MiB, after its first load")
 
 
 def commit():
@@ -238,7 +238,7 @@ def arguments_of_run():
     for name in ("braid", "programs", "kafka", "scratch"):
         parser.add_argument(f"--{name}", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="short loads, one round")
-    parser.add_argument("--rounds", type=int, help="rounds of every load; 5, or 1 with --quick")
+    parser.add_argument("--rounds", type=int, help=f"rounds of a load; {FULL_ROUNDS}, or 1 with --quick")
     parser.add_argument(
         "--only", nargs="+", metavar="LOAD", choices=[load.name for load in LOADS], help="these loads only"
     )
@@ -250,22 +250,22 @@ def main():
     arguments = arguments_of_run()
     # So that brokers are stopped, too, when we are.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    rounds = arguments.rounds or (1 if arguments.quick else 5)
+    rounds = arguments.rounds or (1 if arguments.quick else FULL_ROUNDS)
     private = private_network()
     env = Env(arguments)
-    results = {"samples": {}, "failed": [], "machine": describe(arguments, private, rounds)}
-    names = [name for name in KINDS if name != "kafka" or not arguments.no_kafka]
+    results = {"samples": {}, "failed": [], "seconds": {}, "machine": describe(arguments, private, rounds)}
+    names = [name for name in KINDS if not (arguments.no_kafka and name.startswith("kafka"))]
     began = time.monotonic()
     try:
-        for load in LOADS:
-            wanted = [name for name in brokers_of(load, arguments) if name in names]
-            if wanted:
-                measure(env, load, rounds, wanted, results, private)
-                if env.brokers["kafka"].process and "Kafka's memory" not in results["machine"]:
-                    results["machine"]["Kafka's memory"] = (
-                        f"{resident_kib(env.brokers['kafka'].pid) >> 10} MiB"
-                    )
-                (env.scratch / "results.json").write_text(json.dumps(results, indent=1))
+        for late in (False, True):
+            kinds = [name for name in names if KINDS[name].late == late]
+            for load in LOADS:
+                wanted = [name for name in brokers_of(load, arguments) if name in kinds]
+                if wanted:
+                    measure(env, load, rounds, wanted, results, private)
+                    note_memory(env, results)
+                    (env.scratch / "results.json").write_text(json.dumps(results, indent=1))
+            env.stop()
     finally:
         env.end_of_load()
         env.stop()

@@ -12,6 +12,12 @@ const MAGIC: usize = 16;
 const CHECKSUM: usize = 17;
 const ATTRIBUTES: usize = 21;
 const LAST_OFFSET_DELTA: usize = 23;
+const PRODUCER_ID: usize = 43;
+const PRODUCER_EPOCH: usize = 51;
+const SEQUENCE: usize = 53;
+const RECORDS: usize = 57;
+/// The bit of the attributes that says: part of a transaction.
+const TRANSACTIONAL: u8 = 0x10;
 
 /// One batch of `records` records without keys, whose values are `size` random bytes.
 #[must_use]
@@ -87,6 +93,15 @@ pub fn next_offset(batch: &[u8]) -> i64 {
 pub fn place(batch: &mut [u8], base_offset: i64) {
     batch[..LENGTH].copy_from_slice(&base_offset.to_be_bytes());
     batch[LEADER_EPOCH..MAGIC].fill(0);
+}
+
+/// Makes the batch part of its producer's transaction; `sequence` is the first record's.
+pub fn belong(batch: &mut [u8], producer_id: i64, epoch: i16, sequence: usize) {
+    batch[ATTRIBUTES + 1] |= TRANSACTIONAL;
+    batch[PRODUCER_ID..PRODUCER_EPOCH].copy_from_slice(&producer_id.to_be_bytes());
+    batch[PRODUCER_EPOCH..SEQUENCE].copy_from_slice(&epoch.to_be_bytes());
+    batch[SEQUENCE..RECORDS].copy_from_slice(&(sequence as u32).to_be_bytes());
+    sign(batch);
 }
 
 /// Writes a stamp over the first eight bytes of the first record's value.

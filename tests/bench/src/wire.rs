@@ -17,12 +17,20 @@ pub mod key {
     pub const LIST_OFFSETS: i16 = 2;
     /// Metadata, version 4.
     pub const METADATA: i16 = 3;
+    /// FindCoordinator, version 1.
+    pub const FIND_COORDINATOR: i16 = 10;
     /// ApiVersions, version 0.
     pub const API_VERSIONS: i16 = 18;
     /// CreateTopics, version 2.
     pub const CREATE_TOPICS: i16 = 19;
     /// DeleteTopics, version 1.
     pub const DELETE_TOPICS: i16 = 20;
+    /// InitProducerId, version 0.
+    pub const INIT_PRODUCER_ID: i16 = 22;
+    /// AddPartitionsToTxn, version 0.
+    pub const ADD_PARTITIONS_TO_TXN: i16 = 24;
+    /// EndTxn, version 0.
+    pub const END_TXN: i16 = 26;
 }
 
 /// Reads values one after the other; panics at the end of the bytes.

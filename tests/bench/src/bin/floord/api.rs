@@ -83,7 +83,7 @@ impl Broker {
             }
             key::LIST_OFFSETS => self.list_offsets(&mut request, out),
             key::METADATA => self.metadata(&mut request, out),
-            key::API_VERSIONS => api_versions(out),
+            key::API_VERSIONS => api_versions(version, out),
             key::CREATE_TOPICS => {
                 request.i32();
                 out.i32(0).i32(1).string(request.string()).i16(0).i16(-1);
@@ -199,8 +199,9 @@ impl Broker {
     }
 }
 
-fn api_versions(out: &mut Vec<u8>) {
-    out.i16(0).length(VERSIONS.len());
+/// To a version that is not known here the answer is that of version 0, with an error: then clients ask that.
+fn api_versions(version: i16, out: &mut Vec<u8>) {
+    out.i16(if version == 0 { 0 } else { UNSUPPORTED }).length(VERSIONS.len());
     for (key, oldest, newest) in VERSIONS {
         out.i16(key).i16(oldest).i16(newest);
     }

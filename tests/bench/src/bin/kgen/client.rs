@@ -161,10 +161,16 @@ pub(crate) struct Fetched<'a> {
 }
 
 impl Consumer {
-    pub(crate) fn connect(addr: &str, topic: &str, partition: usize, bytes_max: i32) -> Result<Self> {
+    pub(crate) fn connect(
+        addr: &str,
+        topic: &str,
+        partition: usize,
+        bytes_max: i32,
+        isolation: i8,
+    ) -> Result<Self> {
         let mut frame = request(key::FETCH, 4);
         let (wait_ms, bytes_min) = (500, 1);
-        frame.i32(-1).i32(wait_ms).i32(bytes_min).i32(bytes_max).i8(0);
+        frame.i32(-1).i32(wait_ms).i32(bytes_min).i32(bytes_max).i8(isolation);
         frame.i32(1).string(topic.as_bytes()).i32(1).length(partition);
         let offset_at = frame.len();
         frame.i64(0).i32(bytes_max);

@@ -23,6 +23,8 @@ pub(crate) enum Kind {
 
 /// Nanoseconds of a second.
 const SECOND: f64 = 1e9;
+/// What stdin is called among the sockets.
+const STDIN: u64 = u64::MAX;
 /// The longest sleep, so that the end of the load is seen in time.
 const NAP: u64 = 5_000_000;
 
@@ -42,6 +44,8 @@ struct Load<'a> {
     begun: u64,
     tally: Tally,
     warm: bool,
+    /// Whether stdin has ended.
+    over: bool,
 }
 
 /// Runs a load and prints its result.
@@ -75,11 +79,15 @@ impl<'a> Load<'a> {
         }
         let mut consumers = Vec::new();
         for index in 0..consuming {
-            consumers.push(Consumer::connect(addr, topic, index % parts, options.maxbytes)?);
+            let partition = index % parts;
+            consumers.push(Consumer::connect(addr, topic, partition, options.maxbytes, options.isolation)?);
         }
         let sockets = producers.iter().map(|p| &p.socket).chain(consumers.iter().map(|c| &c.socket));
         for (index, socket) in sockets.enumerate() {
             epoll::add(&poll, socket, EventData::new_u64(index as u64), EventFlags::IN)?;
+        }
+        if options.stdin {
+            epoll::add(&poll, std::io::stdin(), EventData::new_u64(STDIN), EventFlags::IN)?;
         }
         if kind == Kind::EndToEnd {
             let ends = errands::ends(&TcpStream::connect(addr)?, topic, 0..*parts)?;
@@ -98,6 +106,7 @@ impl<'a> Load<'a> {
             begun: 0,
             tally: Tally::default(),
             warm: true,
+            over: false,
         })
     }
 
@@ -113,7 +122,7 @@ impl<'a> Load<'a> {
             self.tally = Tally::begin(now, self.options.pid);
         }
         let enough = self.options.mb > 0 && self.tally.bytes >= self.options.mb * 1_000_000;
-        !self.warm && (enough || (now - self.tally.began) as f64 >= self.options.secs * SECOND)
+        !self.warm && (self.over || enough || (now - self.tally.began) as f64 >= self.options.secs * SECOND)
     }
 
     /// Begins the requests that are due, on the connections in turn; tells whether there were any.
@@ -196,6 +205,10 @@ impl<'a> Load<'a> {
         }
         for event in events {
             let (index, flags) = (event.data.u64() as usize, event.flags);
+            if event.data.u64() == STDIN {
+                self.over = true;
+                continue;
+            }
             match index.checked_sub(self.producers.len()) {
                 Some(consumer) => self.consumed(consumer)?,
                 None => self.produced(index, flags)?,

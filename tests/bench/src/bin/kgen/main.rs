@@ -7,6 +7,7 @@ mod client;
 mod errands;
 mod load;
 mod tally;
+mod txns;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -38,6 +39,8 @@ enum Command {
     Fetch(Options),
     /// Send batches while one consumer per partition waits for them.
     E2e(Options),
+    /// Fill partition 0 by transactions.
+    Transactions(txns::Options),
     /// Create the topic, and wait until it can be used.
     Create,
     /// Delete the topic.
@@ -82,6 +85,12 @@ struct Options {
     /// The most bytes of an answer to Fetch.
     #[arg(long, default_value_t = 1 << 20)]
     maxbytes: i32,
+    /// What Fetch may see: 0 every record, 1 those of committed transactions.
+    #[arg(long, default_value_t = 0)]
+    isolation: i8,
+    /// End with stdin, if not before.
+    #[arg(long)]
+    stdin: bool,
     /// The broker's process, to measure its CPU and memory.
     #[arg(long, default_value_t = 0)]
     pid: u32,
@@ -93,6 +102,7 @@ fn main() -> Result<()> {
         Command::Produce(options) => load::run(&arguments, options, load::Kind::Produce),
         Command::Fetch(options) => load::run(&arguments, options, load::Kind::Fetch),
         Command::E2e(options) => load::run(&arguments, options, load::Kind::EndToEnd),
+        Command::Transactions(options) => txns::run(&arguments, options),
         Command::Create => errands::create(&arguments),
         Command::Delete => errands::delete(&arguments),
         Command::Idle => errands::idle(&arguments),
