@@ -4,6 +4,8 @@
 #   source "$(dirname "$0")/../lib.sh"
 #   start_broker [key=value]...     a fresh broker on a free port; sets BROKER, PORT, DATA, COMMAND
 #   story NAME COMMAND [ARG]...     tell one story; prints `client NAME pass|fail seconds [note]`
+#   beside NAME COMMAND [ARG]...    run a helper until the last story is told; its words are in $WORK/NAME.log
+#   of_braid_alone NAME...          stories that mean nothing for Apache Kafka: with AGAINST=kafka it ends here
 #
 # and inside a story:
 #
@@ -201,6 +203,24 @@ complaints() {
     ! grep -E 'WARN|ERROR|panicked' "$WORK/story.broker" | grep -vEf "$WORK/expected"
 }
 
+beside() {
+    "${@:2}" >"$WORK/$1.log" 2>&1 &
+    echo $! >>"$WORK/helpers"
+}
+end_helpers() { # before the last story; whatever becomes of this script, they end with it
+    xargs -r kill <"$WORK/helpers"
+    truncate -s 0 "$WORK/helpers"
+}
+
+of_braid_alone() {
+    [[ ${AGAINST:-braid} == kafka ]] || return 0
+    lacks "$@"
+    echo "$CLIENT: of Braid alone, so not told to Apache Kafka" >&2
+    trap - EXIT
+    rm -rf "$WORK"
+    exit 0
+}
+
 expect_warning() { echo "$1" >>"$WORK/expected"; }
 note() { echo "$*" >"$WORK/note"; }
 
@@ -241,8 +261,19 @@ make_records() {
 # What the broker keeps of a topic's partition 0: `records=N codec=NAME producer=yes|no`.
 kept() { python3 "$ROOT/compat/batches.py" "$DATA/$1-0/"*.log; }
 
+# The processes below one: of this script they are its helpers, and all that a story left when it was interrupted.
+brood() {
+    local child
+    for child in $(pgrep -P "$1"); do
+        echo "$child"
+        brood "$child"
+    done
+}
+
 finish() {
     local status=$?
+    brood $$ | grep -vx "$(broker_pid)" >>"$WORK/helpers" || true
+    end_helpers 2>/dev/null || true
     if broker_runs; then
         stop_broker && complaints >&2 || status=1
     fi

@@ -45,9 +45,11 @@ def exactly(connection, count):
 def names_itself(connection, broker):
     """Does Metadata (version 1, no topics asked for) list one broker, at the address we called?"""
     answer = ask(connection, METADATA, 1, struct.pack(">i", 0))
-    count, _node, size = struct.unpack_from(">iih", answer) if len(answer) >= 10 else (0, 0, 0)
+    if struct.unpack_from(">i", answer) != (1,): # Apache Kafka answers before it knows itself
+        return False
+    (size,) = struct.unpack_from(">h", answer, 8)
     host, (port,) = answer[10:10 + size].decode(), struct.unpack_from(">i", answer, 10 + size)
-    return count == 1 and (host, port) == address(broker)
+    return (host, port) == address(broker)
 
 
 def first_answer(broker, *command):

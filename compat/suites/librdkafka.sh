@@ -30,7 +30,7 @@ of_librdkafka() { # SCENARIO, of the broker's settings
     tr -d '\n ' <test.c | sed 's/_TEST(/\n&/g' | grep -E '^_TEST\([0-9]{4}_' |
         grep -vE 'TEST_F_(LOCAL|MANUAL)|^_TEST\((0139|0150)_' |
         if [[ $SCENARIO == noautocreate ]]; then grep noautocreate; else grep -v noautocreate; fi |
-        sed -E 's/^_TEST\((\w+),.*/\1/' | grep -E "$ONLY" |
+        sed -E 's/^_TEST\((\w+),.*/\1/' | grep -E "^(${AMONG:-.*})" | grep -E "$ONLY" |
         awk -F_ '{ names[$1] = names[$1] " " $0 } END { for (n in names) print n names[n] }' | sort |
         in_parallel number
 }

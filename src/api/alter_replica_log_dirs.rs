@@ -51,7 +51,7 @@ impl Handler for AlterReplicaLogDirs {
 }
 
 fn alter(cx: &Context, topic: &str, index: i32, path: &str, folders: &[Folder]) -> ErrorCode {
-    if format!("{topic}-{index}").len() + FUTURE > NAME_MAX {
+    if topic.len() + "-".len() + index.to_string().len() + FUTURE > NAME_MAX {
         return ErrorCode::INVALID_TOPIC_EXCEPTION;
     }
     // By their letters: another path to the same folder is not known to Kafka either.
