@@ -5,7 +5,7 @@
 //!   cargo run --release --manifest-path tests/bench/hot/Cargo.toml -- --write   write them down
 //!
 //! One more in twenty is too many. One less in five wants to be written down, so that it cannot creep back.
-//! Another compiler changes all of them a little: then nothing is compared. The kernel's share is not counted.
+//! Another compiler changes all of them a little: then nothing is compared. The kernel is in no count.
 
 use std::collections::BTreeMap;
 use std::env;
