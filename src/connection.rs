@@ -113,9 +113,13 @@ pub async fn serve<S: Stream>(
 async fn syncing<T>(peer: &Peer, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     poll_fn(|cx| {
-        let polled = work.as_mut().poll(cx);
-        peer.syncs.end();
-        polled
+        loop {
+            let polled = work.as_mut().poll(cx);
+            // What is synced already can be answered at once.
+            if !peer.syncs.end() || polled.is_ready() {
+                return polled;
+            }
+        }
     })
     .await
 }

@@ -200,15 +200,24 @@ async fn a_partition_that_cannot_be_opened_is_offline_and_named() {
 /// A sync that began with the first of them left the others to a second one.
 #[tokio::test]
 async fn requests_that_arrive_together_share_one_sync() {
+    fives_share_syncs().await;
+}
+
+/// With more threads than one the connection may sync on its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_arrive_together_share_one_sync_wherever_that_is_done() {
+    fives_share_syncs().await;
+}
+
+async fn fives_share_syncs() {
     let broker = TestBroker::start(&[("braid.durability", "synced")]);
     broker.topic("t", 1, &[]).await;
     let mut client = broker.connect();
     assert!(client.produce("t", 0, &["the first"]).await.error_code.is_ok());
     for round in 0..50 {
         let before = scrape(&broker).await["kafka_log_logflushstats_logflushrateandtimems_count"];
-        for _ in 0..5 {
-            client.send::<Produce>(9, &produce_request("t", vec![(0, batch(&["one of five"]))])).await;
-        }
+        let request = produce_request("t", vec![(0, batch(&["one of five"]))]);
+        client.send_all::<Produce>(9, &vec![request; 5]).await;
         for _ in 0..5 {
             let response = client.receive::<Produce>(9).await;
             assert!(response.responses[0].partition_responses[0].error_code.is_ok());

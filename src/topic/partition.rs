@@ -18,7 +18,7 @@ use braid_storage::{
 };
 use bytes::Bytes;
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard, RwLock};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::dir::fail;
 use super::fault::Fault;
@@ -329,6 +329,17 @@ impl Partition {
             self.go_offline();
             Fault::Offline
         })
+    }
+
+    /// Syncs everything written so far if nobody else is syncing in this folder and threads may wait here;
+    /// says whether it did. Other tasks go on meanwhile, on another thread.
+    pub(super) fn sync_if_idle(self: &Arc<Self>) -> bool {
+        let many_threads =
+            || Handle::try_current().is_ok_and(|h| h.runtime_flavor() == RuntimeFlavor::MultiThread);
+        let Some(flusher) = self.home.flusher.as_ref() else { return false };
+        flusher.is_idle()
+            && many_threads()
+            && tokio::task::block_in_place(|| flusher.sync_if_idle(self.clone()))
     }
 
     /// Returns when the watermark is past `last_offset`: every record up to it is as durable as promised.

@@ -36,24 +36,36 @@ impl SyncTurn {
         }
     }
 
-    /// Asks for a sync of all that was appended: before whoever appended it waits for anything.
-    pub fn end(&self) {
-        self.0.lock().submit();
+    /// Asks for a sync of all that was appended: before whoever appended it waits for anything. True if it
+    /// was synced here and now, and so there may be something to answer.
+    pub fn end(&self) -> bool {
+        let mut appended = self.0.lock();
+        let synced = matches!(&appended.partitions[..], [alone] if alone.sync_if_idle());
+        match synced {
+            true => appended.forget(),
+            false => appended.submit(),
+        }
+        synced
     }
 }
 
 impl Drop for SyncTurn {
     fn drop(&mut self) {
-        self.end();
+        self.0.get_mut().submit();
     }
 }
 
 impl Appended {
     fn submit(&mut self) {
-        self.bytes = 0;
-        for partition in self.partitions.drain(..) {
+        for partition in &self.partitions {
             // A failure takes the partition offline, and whoever waits for it is told by that.
             let _ = partition.submit();
         }
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        self.partitions.clear();
+        self.bytes = 0;
     }
 }

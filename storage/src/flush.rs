@@ -1,9 +1,9 @@
 //! Group commit: one thread a data folder that syncs for everybody who waits.
 //!
 //! Logs are submitted when they have something to sync; while one round of syncs runs, the next gathers, each
-//! log once. A few logs are synced one by one, many by one `syncfs`. A failed sync is final: the system may
-//! have dropped the pages, and a second try would say that all is well. So nothing is ever synced again, and
-//! everybody is told.
+//! log once. Who is alone may sync on a thread of its own. A few logs are synced one by one, many by one
+//! `syncfs`. A failed sync is final: the system may have dropped the pages, and a second try would say that
+//! all is well. So nothing is ever synced again, and everybody is told.
 
 use std::collections::HashSet;
 use std::fs;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::disk::File;
 use crate::log::Mark;
@@ -82,15 +82,22 @@ struct Shared {
     wake: Condvar,
     /// Held from the beginning of a round to its end: a log must be synced by one at a time.
     round: Mutex<()>,
+    /// Whom to tell of the first failure.
+    failed: Mutex<Option<Box<Tell>>>,
     /// To sync the whole file system with; none where the logs are not on a real one.
     root: Option<fs::File>,
 }
+
+/// Is called with the first failure.
+type Tell = dyn FnOnce(&io::Error) + Send;
 
 #[derive(Default)]
 struct Queue {
     logs: Vec<Arc<dyn Dirty>>,
     /// Where the queued logs live in memory: tells who is queued.
     queued: HashSet<usize>,
+    /// The thread has taken logs that it has not synced yet.
+    taken: bool,
     stop: bool,
     failed: Option<Failure>,
 }
@@ -113,17 +120,22 @@ fn copy(error: &io::Error) -> io::Error {
 }
 
 impl Flusher {
-    /// Starts the thread. `root` is the data folder, if it is on a real disk. `failed` is called once, on
-    /// that thread, after the first sync that fails, before the waiting logs are told.
+    /// Starts the thread. `root` is the data folder, if it is on a real disk. `failed` is called once, by who
+    /// syncs, after the first sync that fails, before the waiting logs are told.
     pub fn start(
         root: Option<&Path>,
         failed: impl FnOnce(&io::Error) + Send + 'static,
     ) -> io::Result<Flusher> {
         let root = root.map(fs::File::open).transpose()?;
-        let shared =
-            Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), round: Mutex::default(), root });
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            round: Mutex::default(),
+            failed: Mutex::new(Some(Box::new(failed))),
+            root,
+        });
         let worker = Arc::clone(&shared);
-        let work = move || worker.run(failed);
+        let work = move || worker.run();
         let thread = std::thread::Builder::new().name("flusher".to_owned()).spawn(work)?;
         Ok(Flusher { shared, thread: Some(thread) })
     }
@@ -140,6 +152,23 @@ impl Flusher {
             self.shared.wake.notify_one();
         }
         Ok(())
+    }
+
+    /// Is nobody syncing, and nobody waiting to be synced? When this is known it may have changed.
+    pub fn is_idle(&self) -> bool {
+        self.shared.round.try_lock().is_some() && self.shared.queue.lock().is_idle()
+    }
+
+    /// Syncs this log on this thread if the flusher is idle, and says whether it did: to hand it over to
+    /// another thread and back takes a good part of the time that a fast disk needs. A failure is told as
+    /// that of any other round.
+    pub fn sync_if_idle(&self, log: Arc<dyn Dirty>) -> bool {
+        let Some(turn) = self.shared.round.try_lock() else { return false };
+        if !self.shared.queue.lock().is_idle() {
+            return false;
+        }
+        self.shared.round(turn, vec![log]);
+        true
     }
 
     /// Syncs these logs here and now, all together if they are many: for a checkpoint or a shutdown. A
@@ -190,33 +219,45 @@ fn address(log: &Arc<dyn Dirty>) -> usize {
     Arc::as_ptr(log).addr()
 }
 
+impl Queue {
+    fn is_idle(&self) -> bool {
+        self.logs.is_empty() && !self.taken && !self.stop && self.failed.is_none()
+    }
+}
+
 impl Shared {
-    fn run(&self, failed: impl FnOnce(&io::Error)) {
-        let mut failed = Some(failed);
-        while let Some(round) = self.next_round() {
-            let turn = self.round.lock();
-            let points: Vec<_> = round.into_iter().filter_map(|log| Some((log.begin()?, log))).collect();
-            let Err(failure) = self.sync_all(points) else { continue };
-            tracing::error!(error = %failure.0.0, "a sync failed and this disk is given up");
-            if let Some(failed) = failed.take() {
-                failed(&failure.0.0);
+    fn run(&self) {
+        while let Some(logs) = self.next_round() {
+            if !self.round(self.round.lock(), logs) {
+                return;
             }
-            let late = {
-                let mut queue = self.queue.lock();
-                queue.failed = Some(failure.0.clone());
-                std::mem::take(&mut queue.logs)
-            };
-            drop(turn);
-            for log in failure.1.into_iter().chain(late) {
-                log.end(Err(failure.0.error()));
-            }
-            return;
         }
+    }
+
+    /// Syncs these logs. False if that fails: then nothing is synced any more, and everybody is told.
+    fn round(&self, turn: MutexGuard<'_, ()>, logs: Vec<Arc<dyn Dirty>>) -> bool {
+        let points: Vec<_> = logs.into_iter().filter_map(|log| Some((log.begin()?, log))).collect();
+        let Err((failure, untold)) = self.sync_all(points) else { return true };
+        tracing::error!(error = %failure.0, "a sync failed and this disk is given up");
+        if let Some(failed) = self.failed.lock().take() {
+            failed(&failure.0);
+        }
+        let late = {
+            let mut queue = self.queue.lock();
+            queue.failed = Some(failure.clone());
+            std::mem::take(&mut queue.logs)
+        };
+        drop(turn);
+        for log in untold.into_iter().chain(late) {
+            log.end(Err(failure.error()));
+        }
+        false
     }
 
     /// Waits for work. `None` once told to stop, and nothing is left.
     fn next_round(&self) -> Option<Vec<Arc<dyn Dirty>>> {
         let mut queue = self.queue.lock();
+        queue.taken = false;
         while queue.logs.is_empty() {
             if queue.stop {
                 return None;
@@ -224,6 +265,7 @@ impl Shared {
             self.wake.wait(&mut queue);
         }
         queue.queued.clear();
+        queue.taken = true;
         Some(std::mem::take(&mut queue.logs))
     }
 

@@ -171,6 +171,17 @@ impl Client {
         self.stream.write_all(&chunks.concat()).await
     }
 
+    /// Sends requests by one write, so that they arrive together.
+    pub async fn send_all<A: Api>(&mut self, version: i16, requests: &[A::Request]) {
+        let mut bytes = Vec::new();
+        for request in requests {
+            self.next += 1;
+            let chunks = frame::request_frame::<A>(version, self.next, Some("test"), request).unwrap();
+            bytes.extend(chunks.concat());
+        }
+        self.send_raw(&bytes).await;
+    }
+
     /// Sends bytes as they are.
     pub async fn send_raw(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();

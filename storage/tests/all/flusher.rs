@@ -161,3 +161,42 @@ fn a_log_that_is_deleted_before_its_sync_is_no_failure_of_the_disk() {
     other.wait_for(offset);
     assert!(flusher.failure().is_none());
 }
+
+#[test]
+fn who_finds_the_flusher_idle_syncs_on_its_own_thread() {
+    let disk = SimDisk::new();
+    let partition = Partition::open(Arc::new(disk.clone()), Path::new(DIR));
+    let (told, hear) = mpsc::channel();
+    let flusher = Flusher::start(None, move |error| told.send(error.to_string()).unwrap()).unwrap();
+    for syncs in 1..100 {
+        let offset = partition.append();
+        assert!(flusher.is_idle());
+        assert!(flusher.sync_if_idle(Arc::clone(&partition) as Arc<dyn Dirty>));
+        assert_eq!(partition.log.lock().unwrap().synced_offset(), offset + 1, "when it returns");
+        assert_eq!(partition.syncs.load(Ordering::SeqCst), syncs);
+    }
+    let synced = partition.log.lock().unwrap().synced_offset();
+    partition.append();
+    disk.fail_at(disk.calls(), Fault::Once(5));
+    assert!(flusher.sync_if_idle(Arc::clone(&partition) as Arc<dyn Dirty>), "it was tried, and told");
+    assert!(hear.recv().unwrap().contains("os error 5"));
+    assert!(partition.failed.lock().unwrap().is_some());
+    assert!(!flusher.is_idle() && !flusher.sync_if_idle(Arc::clone(&partition) as Arc<dyn Dirty>));
+    assert!(flusher.submit(Arc::clone(&partition) as Arc<dyn Dirty>).is_err());
+    assert_eq!(partition.log.lock().unwrap().synced_offset(), synced, "the next sync would have worked");
+}
+
+#[test]
+fn who_finds_a_sync_under_way_does_not_wait_for_it() {
+    let partition = Partition::open(Arc::new(SimDisk::new()), Path::new(DIR));
+    let flusher = Flusher::start(None, |_| panic!("no sync fails here")).unwrap();
+    let offset = partition.append();
+    let held = partition.log.lock().unwrap();
+    flusher.submit(Arc::clone(&partition) as Arc<dyn Dirty>).unwrap();
+    // Its thread, or the queue until that is awake, keeps it from being idle.
+    for _ in 0..100 {
+        assert!(!flusher.is_idle() && !flusher.sync_if_idle(Arc::clone(&partition) as Arc<dyn Dirty>));
+    }
+    drop(held);
+    partition.wait_for(offset);
+}
