@@ -208,7 +208,10 @@ def brokers_of(load, arguments):
     """The brokers that this run does the load to: all if it is named, fewer if it has to be quick."""
     if arguments.only:
         return load.brokers if load.name in arguments.only else ()
-    return load.brokers if load.quick is None or not arguments.quick else load.quick
+    if not arguments.quick:
+        return load.brokers
+    brokers = load.brokers if load.quick is None else load.quick
+    return [name for name in brokers if not KINDS[name].late]
 
 
 def describe(arguments, private, rounds):
