@@ -14,6 +14,11 @@ use crate::error::ErrorCode;
 use crate::message::{Api, message};
 use crate::wire::{Malformed, Version, Wire, Writer};
 
+/// Bytes of a frame's size.
+const SIZE: usize = 4;
+/// Room for what most responses hold besides records, in bytes.
+const USUAL: usize = 256;
+
 message! {
     /// What stands before every request.
     RequestHeader {
@@ -112,7 +117,7 @@ pub fn response_frame<A: Api>(
     correlation_id: i32,
     response: &A::Response,
 ) -> Result<(Vec<Bytes>, Option<ErrorCode>), FrameError> {
-    let mut out = Writer::default();
+    let mut out = begin();
     ResponseHeader { correlation_id }.encode(Version::new(0, tags_in_response::<A>(version)), &mut out);
     response.encode(A::version(version), &mut out);
     let error = out.error();
@@ -133,7 +138,7 @@ pub fn request_frame<A: Api>(
         correlation_id,
         client_id: client_id.map(str::to_owned),
     };
-    let mut out = Writer::default();
+    let mut out = begin();
     header.encode(Version::new(0, v.flexible), &mut out);
     request.encode(v, &mut out);
     framed(out)
@@ -145,13 +150,18 @@ pub fn read_response<A: Api>(frame: &Bytes, version: i16) -> Result<(i32, A::Res
     Ok((header.correlation_id, A::Response::from_bytes(&body, A::version(version))?))
 }
 
+/// A frame with room for its size.
+fn begin() -> Writer {
+    let mut out = Writer::with_capacity(USUAL);
+    out.put(&[0; SIZE]);
+    out
+}
+
 /// Put the size in front.
-fn framed(body: Writer) -> Result<Vec<Bytes>, FrameError> {
-    let max = i32::MAX as usize;
-    let size = i32::try_from(body.len()).map_err(|_| FrameError::TooLarge { size: body.len(), max })?;
-    let mut out = Writer::default();
-    out.put(&size.to_be_bytes());
-    out.append(body);
+fn framed(mut out: Writer) -> Result<Vec<Bytes>, FrameError> {
+    let (size, max) = (out.len() - SIZE, i32::MAX as usize);
+    let prefix = i32::try_from(size).map_err(|_| FrameError::TooLarge { size, max })?;
+    out.overwrite(prefix.to_be_bytes());
     Ok(out.finish())
 }
 

@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use nom::bytes::complete::take;
 use nom::error::{ErrorKind, ParseError};
 use nom::number::complete as num;
@@ -131,9 +131,25 @@ impl Writer {
     /// From this size on, bytes are shared: a chunk of its own costs less than the copy.
     const SHARED_FROM: usize = 512;
 
+    /// An empty one, with room for so many bytes that are not shared: growing costs more than writing them.
+    pub fn with_capacity(bytes: usize) -> Writer {
+        Writer { buf: BytesMut::with_capacity(bytes), ..Writer::default() }
+    }
+
     /// Copy a few bytes in.
     pub fn put(&mut self, bytes: &[u8]) {
         self.buf.put_slice(bytes);
+    }
+
+    /// Replace the first bytes: those that were put before all else.
+    pub fn overwrite<const N: usize>(&mut self, bytes: [u8; N]) {
+        match self.done.first_mut() {
+            None => self.buf.iter_mut().zip(bytes).for_each(|(at, byte)| *at = byte),
+            Some(first) => {
+                first.advance(N);
+                self.done.insert(0, Bytes::copy_from_slice(&bytes));
+            }
+        }
     }
 
     /// Hand `bytes` on, as a chunk of its own unless it is small.

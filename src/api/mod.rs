@@ -7,10 +7,12 @@ use std::future::{Future, ready};
 use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
 
 use braid_protocol::api::api_versions::ApiVersions;
 use braid_protocol::{Api, ErrorCode, Malformed, Uuid, frame};
 use bytes::Bytes;
+use pin_project_lite::pin_project;
 
 use crate::broker::{Broker, OFFSETS_TOPIC, Peer, TRANSACTIONS_TOPIC};
 use crate::cluster::Image;
@@ -113,11 +115,32 @@ impl Row {
 fn serve<H: Handler>(mut cx: Context, frame: &Bytes) -> Result<InFlight, Malformed> {
     let (header, request) = frame::read_request::<H>(frame)?;
     cx.client_id = header.client_id.as_deref().unwrap_or_default().into();
-    Ok(Box::pin(async move {
-        let version = cx.version;
-        let response = H::handle(cx, request).await?;
-        outgoing::<H>(version, header.correlation_id, &response)
-    }))
+    let (version, correlation_id) = (cx.version, header.correlation_id);
+    let encode = move |response: &H::Response| outgoing::<H>(version, correlation_id, response);
+    Ok(Box::pin(Serving { response: H::handle(cx, request), encode }))
+}
+
+pin_project! {
+    /// A handler at work, and what encodes its response. An `async` block would hold the handler twice: from
+    /// about 1 KB on, memory for it comes from the allocator's slow path.
+    struct Serving<F, E> {
+        #[pin]
+        response: F,
+        encode: E,
+    }
+}
+
+impl<R, F, E> Future for Serving<F, E>
+where
+    F: Future<Output = Handled<R>>,
+    E: Fn(&R) -> Handled<Outgoing>,
+{
+    type Output = Handled<Outgoing>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Handled<Outgoing>> {
+        let this = self.project();
+        this.response.poll(cx).map(|handled| handled.and_then(|response| (this.encode)(&response)))
+    }
 }
 
 macro_rules! table {

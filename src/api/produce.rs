@@ -47,11 +47,8 @@ impl Handler for Produce {
         let deadline = Instant::now() + Duration::from_millis(request.timeout_ms.max(0) as u64);
         let (mut responses, waits) = match request.transactional_id.clone() {
             None => append_all(&cx, request, None),
-            Some(id) => {
-                let _turn = cx.peer.order.turn().await;
-                let leave = ask_leave(&cx, &id, &request).await;
-                append_all(&cx, request, Some(&leave))
-            }
+            // In a box, because the future of every other request would have to be as large.
+            Some(id) => Box::pin(append_in_transaction(&cx, &id, request)).await,
         };
         match acks {
             0 => return silence(&responses),
@@ -73,6 +70,16 @@ struct Wait {
 /// What the coordinator said of partitions that their transaction has not written to yet: by the indices of
 /// topic and partition in the request.
 type Leave = BTreeMap<(usize, usize), Result<TxnGuard, ErrorCode>>;
+
+async fn append_in_transaction(
+    cx: &Context,
+    id: &str,
+    request: ProduceRequest,
+) -> (Vec<TopicProduceResponse>, Vec<Wait>) {
+    let _turn = cx.peer.order.turn().await;
+    let leave = ask_leave(cx, id, &request).await;
+    append_all(cx, request, Some(&leave))
+}
 
 async fn ask_leave(cx: &Context, id: &str, request: &ProduceRequest) -> Leave {
     let version = if cx.version >= ADDS_FROM { Version::EpochBump } else { Version::Classic };
