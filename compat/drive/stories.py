@@ -165,10 +165,17 @@ def group(**settings):
     sender, one, two = opened(4), client(), client()
     one.consumer(group=TOPIC, topics=[TOPIC], **settings)
     eventually("all to one", lambda: shares([one], [4]))
+    # It must know where to begin in all of them before it loses two. librdkafka asks for that one partition after
+    # the other, behind a fetch that waits for half a second; an answer that comes when the partition is gone makes it
+    # ask again, half a second later, and what it is told then moves it to the beginning if the partition is back.
+    spread(sender, records(1, 100))
+    first = collect([one], 100)
+    same(len({record["partition"] for record in first}), 4)
+    one.commit()
     two.consumer(group=TOPIC, topics=[TOPIC], **settings)
     eventually("shared", lambda: shares([one, two], [2, 2]))
-    spread(sender, records(1, 1000))
-    both = collect([one, two], 1000)
+    spread(sender, records(101, 1000))
+    both = collect([one, two], 900)
     same(len({record["partition"] for record in both}), 4)
     for member in (one, two):
         member.commit()
@@ -176,7 +183,7 @@ def group(**settings):
     eventually("all to the one left", lambda: shares([one], [4]))
     spread(sender, records(1001, 2000))
     rest = collect([one], 1000)
-    same(sorted(numbers(both + rest)), list(range(1, 2001)))
+    same(sorted(numbers(first + both + rest)), list(range(1, 2001)))
     one.close()
 
 

@@ -219,7 +219,9 @@ METHOD = """\
   of its own with reno; the cells named bbr show the difference.
 - **Wake-ups.** Waking an idle virtual CPU costs about 25 µs, so that ping-pong cells get *faster* beside a
   busy neighbour. Hence the turns, one cell where all runs on one core, and one (`awake`) where something of the
-  lowest priority keeps every CPU from sleeping.
+  lowest priority keeps every CPU from sleeping. A broker at a fixed rate may flip between two figures, by
+  whether the kernel finds room for it and the generator on one CPU or spreads them over two that sleep in
+  between: look at the spread of `end-to-end` before its median.
 - **Neighbours.** A sample in which anything but broker and generator used more than 12 % of the machine is
   left out, unless most are such; the column `samples` counts the undisturbed ones. fdatasync is the disk's:
   only ratios of one run mean anything.
@@ -236,7 +238,8 @@ METHOD = """\
 """
 
 NOT_MEASURED = """\
-allocations and copies per request; more than one machine.
+more than one machine. Allocations per request are stated and counted in tests/allocations.rs, instructions of
+the hot paths in tests/bench/instructions.txt.
 """
 
 COLUMNS = {
