@@ -2,8 +2,8 @@
 
 RESULTS has lines `client story pass|fail seconds [note]` and `client story absent`. The tables stand between two
 marker lines for each broker: one with a row for each story that clients share and a column for each client, and
-one with a row for each story of those that tell stories of their own. What is said of the clients in RESULTS is
-made anew; the rest stays.
+one with a row for each story of those that tell stories of their own. What is said of the stories in RESULTS is
+made anew; the rest stays, with the day on which it was told.
 """
 
 import datetime
@@ -14,6 +14,8 @@ results, readme, broker = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), 
 BEGIN, END = f"<!-- results of {broker}: scripts/compat --write -->\n", f"<!-- end of results of {broker} -->"
 SHARED = "metadata"  # who tells it tells the stories that clients share
 DAY = "told on"
+SINCE = "<!-- told since then by "
+ABSENT = "–"
 
 
 def cells_of(line):
@@ -21,28 +23,35 @@ def cells_of(line):
 
 
 def read(old):
-    """{client: {story: what the table says}}, in the order of the tables."""
-    told, header = {}, []
+    """{client: {story: (what the table says, the day it was told)}}, in the order of the tables."""
+    told, header, since = {}, [], {}
     for line in old.splitlines():
         row = cells_of(line)
-        if not line.startswith("|"):
+        if line.startswith(SINCE):
+            client, stories = line.removeprefix(SINCE).removesuffix(" -->").split(": ")
+            since[client] = dict(story.split(" ") for story in stories.split(", "))
+        elif not line.startswith("|"):
             header = []
         elif not header:
             header = row
         elif row[0] != "--" and header[0] == "story":
             for client, cell in zip(header[1:], row[1:]):
-                told.setdefault(client, {}).update({row[0]: cell} if cell else {})
+                told.setdefault(client, {}).update({row[0]: (cell, "")} if cell else {})
         elif row[0] != "--":
-            told.setdefault(row[0], {}).update({row[1]: row[2], DAY: row[3]})
+            told.setdefault(row[0], {})[row[1]] = (row[2], row[3])
+    for client, stories in told.items():
+        if SHARED in stories:
+            (day, _) = stories.pop(DAY, ("", ""))
+            told[client] = {story: (cell, since.get(client, {}).get(story, day)) for story, (cell, _) in stories.items()}
     return told
 
 
 def fresh(lines):
-    told = {}
+    told, today = {}, datetime.date.today().isoformat()
     for client, story, result, *rest in (line.split(maxsplit=4) for line in lines):
-        mine = told.setdefault(client, {})
-        words = {"pass": "pass", "fail": "**fail**", "absent": "–"}[result]
-        mine[story] = words if result == "absent" else ", ".join([words, f"{rest[0]} s", *rest[1:]])
+        words = {"pass": "pass", "fail": "**fail**", "absent": ABSENT}[result]
+        cell = words if result == "absent" else ", ".join([words, f"{rest[0]} s", *rest[1:]])
+        told.setdefault(client, {})[story] = (cell, today)
     return told
 
 
@@ -51,16 +60,23 @@ def table(rows):
 
 
 def shared(told):
-    """Only how it ended: how long it took is of interest where a story is about that."""
+    """Only how it ended: how long it took is of interest where a story is about that. A client's day is that of the
+    story that it told longest ago; what it told later is said in a comment below."""
     clients = sorted(client for client in told if SHARED in told[client])
-    stories = dict.fromkeys(story for client in clients for story in told[client] if story != DAY)
-    rows = [[story, *(told[client].get(story, "").split(",")[0] for client in clients)] for story in [*stories, DAY]]
-    return table([["story", *clients], *rows])
+    names = dict.fromkeys(story for client in clients for story in told[client])
+    rows = [[story, *(told[client].get(story, ("", ""))[0].split(",")[0] for client in clients)] for story in names]
+    days, later = [], ""
+    for client in clients:
+        stories = {story: day for story, (cell, day) in told[client].items() if cell != ABSENT}
+        days.append(min(stories.values()))
+        newer = ", ".join(f"{story} {day}" for story, day in stories.items() if day != days[-1])
+        later += f"{SINCE}{client}: {newer} -->\n" if newer else ""
+    return table([["story", *clients], *rows, [DAY, *days]]) + later
 
 
 def own(told):
-    rows = [[client, story, cell, told[client].get(DAY, "")] for client in sorted(told) if SHARED not in told[client]
-            for story, cell in told[client].items() if story != DAY]
+    rows = [[client, story, cell, day] for client in sorted(told) if SHARED not in told[client]
+            for story, (cell, day) in told[client].items()]
     return table([["client", "its own story", "", DAY], *rows])
 
 
@@ -68,6 +84,5 @@ before, rest = readme.read_text().split(BEGIN)
 old, after = rest.split(END)
 told = read(old)
 for client, stories in fresh(results.read_text().splitlines()).items():
-    kept = told.get(client, {})
-    told[client] = {**kept, **stories, DAY: datetime.date.today().isoformat()}
+    told[client] = {**told.get(client, {}), **stories}
 readme.write_text(f"{before}{BEGIN}{shared(told)}\n{own(told)}{END}{after}")
