@@ -75,10 +75,10 @@ class Client:
 
     def end(self):
         """Let it leave: the driver closes what it has at the end of its input."""
-        self.process.stdin.close()
         try:
+            self.process.stdin.close()
             self.process.wait(10)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, BrokenPipeError):
             self.kill()
 
 
