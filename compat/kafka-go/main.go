@@ -291,6 +291,17 @@ func committed(c *call) (any, error) {
 	return offsets, found.Error
 }
 
+// alterOffsets commits as one who is no member.
+func alterOffsets(c *call) (any, error) {
+	offset := kafka.OffsetCommit{Partition: int(*c.Partition), Offset: c.At()}
+	done, err := client.OffsetCommit(background, &kafka.OffsetCommitRequest{GroupID: c.Group, GenerationID: -1,
+		Topics: map[string][]kafka.OffsetCommit{c.Topic: {offset}}})
+	if err != nil {
+		return nil, err
+	}
+	return nil, done.Topics[c.Topic][0].Error
+}
+
 func listed(c *call, requests ...kafka.OffsetRequest) (kafka.PartitionOffsets, error) {
 	found, err := fresh().ListOffsets(background,
 		&kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{c.Topic: requests}})
@@ -399,7 +410,7 @@ func main() {
 		"send": send, "consumer": makeConsumer, "assign": assign, "poll": poll, "assignment": assignment,
 		"commit": commit, "close": closeConsumer, "committed": committed, "range": offsetRange, "at_time": atTime,
 		"add_partitions": addPartitions, "get_config": getConfig, "set_config": setConfig, "groups": groups,
-		"describe_group": describeGroup, "delete_group": deleteGroup,
+		"describe_group": describeGroup, "delete_group": deleteGroup, "alter_offsets": alterOffsets,
 	}, code)
 	if leave != nil {
 		_ = leave()

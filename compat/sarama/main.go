@@ -29,7 +29,8 @@ var (
 	leave    func() error
 	group    *member
 
-	cooperative sarama.BalanceStrategy
+	cooperative  sarama.BalanceStrategy
+	alterOffsets func(*call) (any, error)
 )
 
 func settings() *sarama.Config {
@@ -395,6 +396,7 @@ func main() {
 		"groups":         func(c *call) (any, error) { return names(admin.ListConsumerGroups()) },
 		"describe_group": describeGroup,
 		"delete_group":   func(c *call) (any, error) { return nil, admin.DeleteConsumerGroup(c.Group) },
+		"alter_offsets":  alterOffsets,
 		"delete_records": func(c *call) (any, error) {
 			return nil, admin.DeleteRecords(c.Topic, map[int32]int64{*c.Partition: c.Before})
 		},
