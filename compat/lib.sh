@@ -19,6 +19,7 @@
 #   told_by VERSION COMMAND...      a fresh broker, and the driver of that version of the client
 #   absent NAME...                  stories that this client cannot tell, for want of what they need
 #   without WORD...                 what it has not, and some stories then leave out
+#   says WHAT=NAME...               what its own error is called when that is refused
 #   tell_all                        all of them
 #
 # A story runs under `set -e`: any command that fails is a failed story, shown with its trace and the
@@ -34,7 +35,7 @@ CLIENT=$(basename "$FOLDER")
 WANTED=" $* "
 STORIES=(metadata roundtrip-{none,gzip,snappy,lz4,zstd} attributes large acks offsets waiting group commits crash
     static-member cooperative new-group migration idempotent idempotent-restarts transactions admin-topics admin-configs
-    admin-groups delete-records new-partitions recreated unknown-topic refusals restart killed)
+    admin-groups delete-records new-partitions subscribed-early recreated unknown-topic refusals restart killed)
 QUICK_STORIES=(roundtrip-gzip attributes group)
 WORK=$(mktemp -d -t braid-compat.XXXXXX)
 LOG=$WORK/broker.log DATA=$WORK/data
@@ -110,8 +111,9 @@ bury() {
     eventually 60 broker_gone
 }
 
-kill_broker() {
+kill_broker() { # [SECONDS] for which it is down; Kafka always is longer
     bury
+    [[ ${AGAINST:-braid} == kafka ]] || sleep "${1:-0}"
     launch
 }
 
@@ -142,7 +144,7 @@ told_by() {
     [[ -n ${VERSION:-$1} && ${VERSION:-$1} == "$1" ]] || { SKIPPED=yes; return 0; }
     SKIPPED=no CLIENT=$(basename "$FOLDER")-$1 DRIVER=${*@Q}
     DRIVER=${DRIVER#"${1@Q} "}
-    ABSENT=" " WITHOUT=""
+    ABSENT=" " WITHOUT="" SAYS=""
     if broker_runs; then stop_broker; fi
     rm -rf "$DATA"
     make_records
@@ -150,6 +152,7 @@ told_by() {
 }
 absent() { ABSENT+="$* "; }
 without() { WITHOUT+="$* "; }
+says() { SAYS+="$* "; }
 
 tell_all() {
     local name names=("${STORIES[@]}")
@@ -172,7 +175,8 @@ lacks() {
 # A story of compat/drive/stories.py, which may ask for things to be done to the broker.
 driven() {
     local what words teller status=0
-    export BROKER DRIVER WITHOUT DATA RECORDS
+    export BROKER DRIVER WITHOUT SAYS DATA RECORDS
+    [[ $1 != killed ]] || expect_warning 'the end of the log is cut' # a kill may tear a write
     mkfifo asked answers
     python3 "$ROOT/compat/drive/stories.py" "$1" 3>asked 4<answers &
     teller=$!

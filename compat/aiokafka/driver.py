@@ -64,7 +64,7 @@ async def make_producer(acks="all", codec="none", idempotent=False, transactiona
         await producer.stop()
     producer = AIOKafkaProducer(
         bootstrap_servers=BROKER, acks=acks if acks == "all" else int(acks), linger_ms=5,
-        max_request_size=2_000_000, request_timeout_ms=15_000,
+        max_request_size=2_000_000, request_timeout_ms=30_000,
         compression_type=None if codec == "none" else codec,
         **given({"enable_idempotence": idempotent or None, "transactional_id": transactional_id,
                  "metadata_max_age_ms": refresh_ms}))

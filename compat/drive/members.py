@@ -1,8 +1,9 @@
 """The stories of groups, and of brokers that are stopped and killed: see stories.py beside this."""
 
+import sys
 import time
 
-from client import collect, eventually, note, nothing_more, numbers, poll_all, read_all, records, same, shares
+from client import Refused, collect, eventually, note, nothing_more, numbers, poll_all, read_all, records, same, shares
 from stage import TOPIC, broker, client, opened, send, spread
 
 
@@ -35,7 +36,7 @@ def group(**settings):
 
 
 def settle(*members):
-    """@platformatic/kafka asks for committed offsets while a fetch is under way, and what that brings it reads again."""
+    """@platformatic/kafka asks for committed offsets while a fetch is under way; what that brings it reads again."""
     same(poll_all(members, 1500), [])
 
 
@@ -53,33 +54,43 @@ def migration():
     old.commit()
     new.consumer(group=TOPIC, topics=[TOPIC], protocol="consumer")
     eventually("shared", lambda: shares([old, new], [2, 2]))
+    settle(old, new)
     spread(sender, records(501, 1000))
     arrived += collect([old, new], 500)
     for member in (old, new):
         member.commit()
     new.close()
     eventually("all to the old again", lambda: shares([old], [4]))
+    settle(old)
     spread(sender, records(1001, 1500))
     arrived += collect([old], 500)
     same(sorted(numbers(arrived)), list(range(1, 1501)))
 
 
 def cooperative():
-    """What one keeps it never loses: an eager rebalance would take all for a moment."""
+    """What one keeps it never loses: an eager rebalance would take all for a moment, and give it again from the last
+    commit, which there is none of here."""
     sender, one, two = opened(4), client(), client()
     settings = {"group": TOPIC, "topics": [TOPIC], "assignor": "cooperative"}
     one.consumer(**settings)
     eventually("all to one", lambda: shares([one], [4]))
+    spread(sender, records(1, 400))
+    first = collect([one], 400)
     two.consumer(**settings)
-    least = 4
+    later, least = [], 4
     def shared():
         nonlocal least
+        later.extend(poll_all([one, two], 100))
         least = min(least, len(one.assignment()))
-        return shares([one, two], [2, 2])
+        return (len(one.assignment()), len(two.assignment())) == (2, 2)
     eventually("shared", shared)
-    same(least, 2) if least < 4 else None
-    spread(sender, records(1, 1000))
-    same(sorted(numbers(collect([one, two], 1000))), list(range(1, 1001)))
+    same(least, 2)
+    moved = {int(name.rsplit("-", 1)[1]) for name in two.assignment()}
+    again = [record for record in first if record["partition"] in moved]
+    spread(sender, records(401, 1000))
+    collect([one, two], len(again) + 600, later)
+    later.extend(poll_all([one, two], 500))
+    same(sorted(numbers(later)), sorted([*numbers(again), *range(401, 1001)]))
 
 
 def commits():
@@ -108,7 +119,10 @@ def crash():
     two.consumer(group=TOPIC, topics=[TOPIC])
     eventually("shared", lambda: shares([one, two], [2, 2]))
     two.kill()
+    began = time.monotonic()
     eventually("all to the one left", lambda: shares([one], [4]))
+    took = time.monotonic() - began
+    assert took >= 4, f"taken over after {took} s, before the session of 6 s could have ended"
     spread(sender, records(1, 500))
     same(sorted(numbers(collect([one], 500))), list(range(1, 501)))
 
@@ -132,13 +146,15 @@ def static_member():
     same(sorted(numbers(collect([one, again], 500))), list(range(1, 501)))
 
 
-def sent_while(sender, what, first):
+def sent_while(sender, what, first, meanwhile=lambda: None):
     """Send numbered records, twenty at a time, while the broker is done something to, and some after it."""
     send(sender, records(first, first + 19))
     broker.ask(what)
     number, rounds_after = first + 20, 0
     while rounds_after < 5:
-        send(sender, records(number, number + 19))
+        sender.ask("send", topic=TOPIC, partition=0, records=records(number, number + 19))
+        meanwhile()
+        sender.answer()
         number += 20
         rounds_after += 1 if rounds_after or broker.answered() else 0
     return number
@@ -154,14 +170,17 @@ def idempotent_restarts():
 
 
 def restart():
-    sender, one = opened(4), client()
+    sender, one, stays = opened(4), client(), client()
     spread(sender, records(1, 500))
-    one.consumer(group=TOPIC, topics=[TOPIC])
-    same(sorted(numbers(collect([one], 500))), list(range(1, 501)))
-    one.commit()
+    for member, group_id in ((one, TOPIC), (stays, "restart-stays")):
+        member.consumer(group=group_id, topics=[TOPIC])
+        same(sorted(numbers(collect([member], 500))), list(range(1, 501)))
+        member.commit()
     one.close()
     broker.do("restart_broker")
     spread(sender, records(501, 1000))
+    same(sorted(numbers(collect([stays], 500))), list(range(501, 1001)))
+    nothing_more(stays)
     for group_id, first in ((TOPIC, 501), ("another", 1)):
         member = client()
         member.consumer(group=group_id, topics=[TOPIC])
@@ -170,18 +189,39 @@ def restart():
 
 
 def killed():
-    """In the middle of producing and consuming; a record may come twice, but none is lost."""
+    """In the middle of producing and consuming; a record may come twice, but none is lost, and no commit."""
     sender, member = opened(), client()
     member.consumer(group=TOPIC, topics=[TOPIC])
     number, arrived = 1, set()
-    for _ in range(2):
-        number = sent_while(sender, "kill_broker", number)
-        arrived |= set(numbers(member.poll(ms=500)))
+    def read(ms):
+        arrived.update(numbers(member.poll(ms=ms)))
+    def tried():
+        try:
+            read(200)
+        except Refused as refusal: # a client may say that the broker is away
+            print(refusal, file=sys.stderr)
     def all_arrived():
-        arrived.update(numbers(member.poll(ms=500)))
+        read(500)
         return arrived >= set(range(1, number))
+    def committed(asking):
+        return asking.committed(group=TOPIC, topic=TOPIC, partitions=[0])[0]
+    for _ in range(2):
+        send(sender, records(number, number + 99))
+        number += 100
+        eventually("all given to the group", all_arrived, 60)
+        watcher = client() # a new one each time, which knew no broker before
+        end = watcher.range(topic=TOPIC, partition=0)[1]
+        def all_committed():
+            try:
+                read(200)
+                member.commit()
+            except Refused as refusal: # the member may have to join again
+                print(refusal, file=sys.stderr)
+            return committed(watcher) == end
+        eventually("all committed", all_committed)
+        number = sent_while(sender, "kill_broker 1", number, tried) # it is down for a second
+        same(committed(client()), end)
     eventually("all given to the group", all_arrived, 60)
-    member.commit()
     reader = client()
     reader.assign(topic=TOPIC, partition=0, offset="earliest")
     same(set(numbers(collect([reader], reader.range(topic=TOPIC, partition=0)[1]))), set(range(1, number)))
@@ -205,3 +245,16 @@ def new_partitions():
         arrived.extend(member.poll(ms=500))
         return sorted(set(numbers(arrived))) == list(range(1, number + 1))
     eventually("all read", all_arrived)
+
+
+def subscribed_early():
+    """The topic comes into being only when it is waited for."""
+    sender, member = client(), client()
+    member.consumer(group=TOPIC, topics=[TOPIC], refresh_ms=1000)
+    nothing_more(member, 2000)
+    sender.create(topic=TOPIC, partitions=2)
+    sender.producer()
+    spread(sender, records(1, 100))
+    same(sorted(numbers(collect([member], 100))), list(range(1, 101)))
+    member.commit()
+    same(sum(sender.committed(group=TOPIC, topic=TOPIC, partitions=[0, 1])), 100)

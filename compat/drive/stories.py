@@ -264,7 +264,7 @@ STORIES = {f"roundtrip-{codec}": lambda codec=codec: roundtrip(codec) for codec 
         metadata, attributes, large, acks, offsets, waiting, idempotent, transactions, admin_topics, admin_configs,
         admin_groups, delete_records, recreated, unknown_topic, refusals, members.group, members.new_group,
         members.migration, members.cooperative, members.commits, members.crash, members.static_member,
-        members.idempotent_restarts, members.restart, members.killed, members.new_partitions,
+        members.idempotent_restarts, members.restart, members.killed, members.new_partitions, members.subscribed_early,
     )
 }
 if __name__ == "__main__":
