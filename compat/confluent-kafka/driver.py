@@ -167,6 +167,10 @@ def code(error):
     return own.get(error.args[0].code(), error.args[0].code())
 
 
+def name(error):
+    return error.args[0].name() if isinstance(error, KafkaException) else type(error).__name__
+
+
 serve({
     "create": create, "delete": lambda topic: done(admin.delete_topics([topic])),
     "topics": lambda: list(admin.list_topics(timeout=WAIT).topics), "metadata": metadata,
@@ -184,6 +188,6 @@ serve({
     "alter_offsets": alter_offsets,
     "delete_records": lambda topic, partition, before:
         done(admin.delete_records([TopicPartition(topic, partition, before)])) and None,
-}, code=code)
+}, code=code, name=name)
 if consumer:
     consumer.close()

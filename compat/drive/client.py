@@ -18,6 +18,8 @@ import time
 BROKER = os.environ["BROKER"]
 DRIVER = shlex.split(os.environ["DRIVER"])
 WITHOUT = os.environ.get("WITHOUT", "").split()  # what this client has not, and some stories then leave out
+# what the client's own errors are called, by what is refused: there may be several, as "a|b", and a space is a dash
+SAYS = dict(word.split("=") for word in os.environ.get("SAYS", "").split())
 WAIT = 30  # seconds, for everything that must happen soon
 LONGEST = 90  # seconds, for one call
 
@@ -115,13 +117,17 @@ def eventually(what, happened, seconds=WAIT):
         time.sleep(0.1)
 
 
-def refused(codes, call, **arguments):
-    """The call must be refused with one of the codes; the client's name for it is the answer."""
+def refused(codes, call, /, says=None, **arguments):
+    """The call must be refused with one of the codes, -1 for any that is none of Kafka's, and with the client's own
+    name for what it is, where its `run` says that; the name is the answer."""
     try:
         call(**arguments)
     except Refused as refusal:
         print(refusal, file=sys.stderr)
-        assert refusal.code in codes, f"expected one of {codes}: {refusal}"
+        assert max(refusal.code, -1) in codes, f"expected one of {codes}: {refusal}"
+        if says and SAYS:
+            assert says in SAYS, f"what does this client say of {says}? {refusal}"
+            assert refusal.type.replace(" ", "-") in SAYS[says].split("|"), f"expected {SAYS[says]}: {refusal}"
         return refusal.type
     raise AssertionError(f"{arguments} was accepted, expected one of {codes}")
 

@@ -1,8 +1,9 @@
 // What the drivers of the Node clients share: calls come in, answers go out. See protocol.md beside this.
 const readline = require('readline')
 
-// Answer the calls on the input, each with the function of its name; `code` gives an error's Kafka code.
-exports.serve = async (calls, code, end) => {
+// Answer the calls on the input, each with the function of its name; `code` gives an error's Kafka code, `type` the
+// client's name for it.
+exports.serve = async (calls, code, end, type = error => error.name ?? 'Error') => {
   console.log = console.error // only answers go to the output
   for await (const line of readline.createInterface({ input: process.stdin })) {
     const { do: name, ...call } = JSON.parse(line)
@@ -11,7 +12,9 @@ exports.serve = async (calls, code, end) => {
       answer = { ok: (await calls[name](call)) ?? null }
     } catch (error) {
       console.error(name, error)
-      answer = { error: { code: code(error) ?? -1, type: error.name ?? 'Error', text: String(error.message) } }
+      const found = code(error) // of a socket's error it is a word
+      const number = Number.isInteger(found) ? found : -1
+      answer = { error: { code: number, type: type(error), text: String(error.message) } }
     }
     process.stdout.write(JSON.stringify(answer) + '\n')
   }

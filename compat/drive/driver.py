@@ -5,15 +5,16 @@ import sys
 import traceback
 
 
-def serve(calls, code):
-    """Answer the calls on the input, each with the function of its name; `code` gives an error's Kafka code."""
+def serve(calls, code, name=lambda error: type(error).__name__):
+    """Answer the calls on the input, each with the function of its name; `code` gives an error's Kafka code, and `name`
+    what the client calls it."""
     for line in sys.stdin:
         call = json.loads(line)
         try:
             answer = {"ok": calls[call.pop("do")](**call)}
         except Exception as error:  # whatever it is, the story is told
             traceback.print_exc()
-            answer = {"error": {"code": code(error), "type": type(error).__name__, "text": str(error)}}
+            answer = {"error": {"code": code(error), "type": name(error), "text": str(error)}}
         print(json.dumps(answer), flush=True)
 
 

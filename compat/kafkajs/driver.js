@@ -8,11 +8,13 @@ const { Kafka, CompressionTypes, CompressionCodecs, logLevel } = load('kafkajs')
 CompressionCodecs[CompressionTypes.Snappy] = load('kafkajs-snappy')
 const LZ4 = load('kafkajs-lz4')
 CompressionCodecs[CompressionTypes.LZ4] = new LZ4().codec
-const types = { none: 'None', gzip: 'GZIP', snappy: 'Snappy', lz4: 'LZ4' }
+CompressionTypes.Unknown = 5 // which Kafka does not know
+CompressionCodecs[CompressionTypes.Unknown] = () => ({ compress: encoder => encoder.buffer })
+const types = { none: 'None', gzip: 'GZIP', snappy: 'Snappy', lz4: 'LZ4', zstd: 'ZSTD', 5: 'Unknown' }
 
 const client = (settings = {}) => new Kafka({
   brokers: [broker], logLevel: logLevel.WARN,
-  retry: { retries: 12, initialRetryTime: 100, maxRetryTime: 2000 }, ...settings
+  retry: { retries: 18, initialRetryTime: 100, maxRetryTime: 2000 }, ...settings
 })
 
 // What it says of several, and of retries, is around what the broker said.

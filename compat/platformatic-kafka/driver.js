@@ -142,10 +142,13 @@ const start = async () => {
   // What the broker said is in the errors of its errors.
   const code = error => error.apiCode ?? error.errors?.map(code).find(found => found !== undefined) ??
     (error.cause ? code(error.cause) : undefined)
+  // They have their own names for what the broker said, and for what they found.
+  const innermost = error => error.errors?.length ? innermost(error.errors[0]) : error.cause ? innermost(error.cause) : error
+  const type = error => innermost(error).apiId ?? innermost(error).code ?? innermost(error).name
 
   await serve(calls, code, async () => {
     await Promise.race([Promise.allSettled([consumer?.close(true), producer?.close(), admin.close()]), sleep(5000)])
-  })
+  }, type)
 }
 
 start()
