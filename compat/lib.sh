@@ -258,8 +258,9 @@ uuid() { echo "A$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | head -c 21)"
 # Set RECORDS, a file of 1,000,000 different lines of 100 bytes that compress about as well as logs do.
 make_records() {
     RECORDS=$CACHE/records.txt
-    [[ $(stat -c %s "$RECORDS" 2>/dev/null) == 101000000 ]] ||
-        python3 "$ROOT/compat/records.py" >"$RECORDS"
+    [[ $(stat -c %s "$RECORDS" 2>/dev/null) == 101000000 ]] && return
+    python3 "$ROOT/compat/records.py" >"$RECORDS.$$"
+    mv "$RECORDS.$$" "$RECORDS" # whole: others may be reading it
 }
 
 # What the broker keeps of a topic's partition 0: `records=N codec=NAME producer=yes|no`.
