@@ -13,6 +13,11 @@ use braid_protocol::api::alter_replica_log_dirs::{
 use braid_protocol::api::describe_log_dirs::{
     DescribableLogDirTopic, DescribeLogDirs, DescribeLogDirsRequest,
 };
+use braid_protocol::api::describe_topic_partitions::{
+    DescribeTopicPartitions, DescribeTopicPartitionsRequest, TopicRequest,
+};
+use braid_protocol::api::elect_leaders::{ElectLeaders, ElectLeadersRequest, TopicPartitions};
+use braid_protocol::api::metadata::{Metadata, MetadataRequest};
 use support::{Client, TestBroker};
 
 /// A folder, a topic, and those of its partitions that are to lie there.
@@ -108,6 +113,38 @@ async fn nothing_is_moved_to_or_from_where_the_disk_failed() {
         let told = alter_dirs(&mut client, 2, &asked).await;
         assert_eq!(told.iter().find(|(index, _)| *index == in_a).unwrap().1, other);
         assert_eq!(told.iter().find(|(index, _)| *index != in_a).unwrap().1, failed);
+    }
+}
+
+// Java's describeTopics asks DescribeTopicPartitions before Metadata, and was told that all is well.
+#[tokio::test(start_paused = true)]
+async fn a_partition_on_a_failed_disk_has_no_leader_whoever_asks() {
+    let broker = TestBroker::start(&[("log.dirs", "a,b")]);
+    broker.topic("t", 2, &[]).await;
+    let away = |data: &Path| fs::rename(data.join("b"), data.join("away")).unwrap();
+    let broker = broker.kill_and(away).unwrap();
+    let lost = if broker.path().join("a/t-0").exists() { 1 } else { 0 };
+    let mut client = broker.connect();
+    let told = client.call::<Metadata>(12, &MetadataRequest::default()).await.topics.remove(0);
+    let by_metadata: Vec<_> =
+        told.partitions.into_iter().map(|p| (p.error_code, p.leader_id, p.offline_replicas)).collect();
+    let topics = vec![TopicRequest { name: "t".into() }];
+    let request =
+        DescribeTopicPartitionsRequest { topics, response_partition_limit: 10, ..Default::default() };
+    let told = client.call::<DescribeTopicPartitions>(0, &request).await.topics.remove(0);
+    let by_page: Vec<_> =
+        told.partitions.into_iter().map(|p| (p.error_code, p.leader_id, p.offline_replicas)).collect();
+    assert_eq!(by_page, by_metadata);
+    assert_eq!(by_page[lost], (ErrorCode::LEADER_NOT_AVAILABLE, -1, vec![1]));
+    assert_eq!(by_page[1 - lost], (ErrorCode::NONE, 1, vec![]));
+    let preferred = ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE;
+    for (election_type, code) in [(0, preferred), (1, ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE)] {
+        let asked = TopicPartitions { topic: "t".into(), partitions: vec![0, 1] };
+        let request =
+            ElectLeadersRequest { election_type, topic_partitions: Some(vec![asked]), ..Default::default() };
+        let results = client.call::<ElectLeaders>(2, &request).await.replica_election_results.remove(0);
+        let codes: Vec<_> = results.partition_result.iter().map(|p| p.error_code).collect();
+        assert_eq!((codes[lost], codes[1 - lost]), (code, ErrorCode::ELECTION_NOT_NEEDED));
     }
 }
 

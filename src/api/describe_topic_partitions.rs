@@ -63,15 +63,21 @@ fn describe(cx: &Context, name: &str, begin: i32, limit: i32) -> DescribeTopicPa
     };
     let node = cx.broker.config.node_id;
     let end = topic.partitions.min(begin.saturating_add(limit));
-    let partitions = (begin..end).map(|partition_index| DescribeTopicPartitionsResponsePartition {
-        partition_index,
-        leader_id: node,
-        leader_epoch: LEADER_EPOCH,
-        replica_nodes: vec![node],
-        isr_nodes: vec![node],
-        eligible_leader_replicas: Some(Vec::new()),
-        last_known_elr: Some(Vec::new()),
-        ..Default::default()
+    let open = cx.broker.topics.get_by_id(topic.id);
+    // As in Metadata: a partition that is offline has no leader.
+    let partitions = (begin..end).map(|partition_index| {
+        let offline = open.as_ref().is_some_and(|open| open.is_offline(partition_index));
+        DescribeTopicPartitionsResponsePartition {
+            error_code: if offline { ErrorCode::LEADER_NOT_AVAILABLE } else { ErrorCode::NONE },
+            partition_index,
+            leader_id: if offline { -1 } else { node },
+            leader_epoch: LEADER_EPOCH,
+            replica_nodes: vec![node],
+            isr_nodes: vec![node],
+            eligible_leader_replicas: Some(Vec::new()),
+            last_known_elr: Some(Vec::new()),
+            offline_replicas: if offline { vec![node] } else { Vec::new() },
+        }
     });
     DescribeTopicPartitionsResponseTopic {
         name: Some(name.to_owned()),

@@ -99,13 +99,9 @@ async fn create(cx: &Context, name: &str) -> Result<Arc<TopicImage>, ErrorCode> 
 /// A partition that is offline has no leader, as in Kafka where its one replica lies on a failed disk.
 fn describe(cx: &Context, topic: &TopicImage) -> MetadataResponseTopic {
     let node = cx.broker.config.node_id;
-    let open = cx.broker.topics.get_by_id(topic.id).map(|topic| topic.partitions());
-    let is_offline = |index: i32| {
-        let partition = open.as_ref().and_then(|open| open.get(usize::try_from(index).ok()?));
-        partition.is_some_and(|partition| partition.is_offline())
-    };
+    let open = cx.broker.topics.get_by_id(topic.id);
     let partitions = (0..topic.partitions).map(|partition_index| {
-        let offline = is_offline(partition_index);
+        let offline = open.as_ref().is_some_and(|open| open.is_offline(partition_index));
         MetadataResponsePartition {
             error_code: if offline { ErrorCode::LEADER_NOT_AVAILABLE } else { ErrorCode::NONE },
             partition_index,

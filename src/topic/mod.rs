@@ -77,6 +77,11 @@ impl Topic {
         self.partitions.read().get(usize::try_from(index).ok()?).cloned()
     }
 
+    /// Whether the partition of this number is there and cannot be used, as its log folder failed.
+    pub fn is_offline(&self, index: i32) -> bool {
+        self.partition(index).is_some_and(|partition| partition.is_offline())
+    }
+
     /// Adds partitions behind the last.
     pub fn grow(&self, more: Vec<Arc<Partition>>) {
         if more.is_empty() {
