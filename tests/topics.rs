@@ -18,7 +18,7 @@ use braid_protocol::api::describe_topic_partitions::{
     DescribeTopicPartitions, DescribeTopicPartitionsRequest, TopicRequest,
 };
 use braid_protocol::api::init_producer_id::{InitProducerId, InitProducerIdRequest};
-use braid_protocol::api::metadata::{Metadata, MetadataRequest};
+use braid_protocol::api::metadata::{Metadata, MetadataRequest, MetadataRequestTopic};
 use braid_protocol::api::offset_for_leader_epoch::{
     OffsetForLeaderEpoch, OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
@@ -84,6 +84,8 @@ async fn what_cannot_be_created_says_why_and_the_rest_is() {
         (wanted(&"x".repeat(250)), ErrorCode::INVALID_TOPIC_EXCEPTION),
         (wanted("with.dot"), ErrorCode::NONE),
         (wanted("with_dot"), ErrorCode::INVALID_TOPIC_EXCEPTION),
+        (wanted("__cluster_metadata"), ErrorCode::INVALID_REQUEST),
+        (wanted("__braid_metadata"), ErrorCode::INVALID_REQUEST),
         (CreatableTopic { num_partitions: 0, ..wanted("a") }, ErrorCode::INVALID_PARTITIONS),
         (CreatableTopic { num_partitions: i32::MAX, ..wanted("a") }, ErrorCode::POLICY_VIOLATION),
         (CreatableTopic { replication_factor: 3, ..wanted("a") }, ErrorCode::INVALID_REPLICATION_FACTOR),
@@ -106,10 +108,66 @@ async fn what_cannot_be_created_says_why_and_the_rest_is() {
         CreateTopicsRequest { topics: vec![wanted("a"), wanted("b"), wanted("a")], ..Default::default() };
     let codes = client.call::<CreateTopics>(7, &twice).await.topics;
     let codes: Vec<_> = codes.into_iter().map(|t| t.error_code).collect();
-    assert_eq!(codes, [ErrorCode::INVALID_REQUEST, ErrorCode::NONE, ErrorCode::INVALID_REQUEST]);
+    assert_eq!(codes, [ErrorCode::INVALID_REQUEST, ErrorCode::NONE], "told once, as in Kafka");
     let only = CreateTopicsRequest { topics: vec![wanted("c")], validate_only: true, ..Default::default() };
     assert_eq!(client.call::<CreateTopics>(7, &only).await.topics[0].error_code, ErrorCode::NONE);
     assert_eq!(names(&mut client).await, ["assigned", "b", "good", "with.dot"]);
+}
+
+// The metadata log's folder is named like a partition's. Whoever asked for a topic of that name, be it by a
+// Metadata request with auto-creation, was given the log itself to write to: the next start failed, or the
+// topic's deletion took all metadata with it.
+#[tokio::test(start_paused = true)]
+async fn the_metadata_log_is_no_topic_that_a_client_can_have() {
+    let mut broker = TestBroker::start(&[]);
+    broker.topic("t", 1, &[]).await;
+    for name in ["__braid_metadata", "__cluster_metadata"] {
+        let mut client = broker.connect();
+        let topic = MetadataRequestTopic { name: Some(name.into()), ..Default::default() };
+        let request = MetadataRequest {
+            topics: Some(vec![topic]),
+            allow_auto_topic_creation: true,
+            ..Default::default()
+        };
+        let told = client.call::<Metadata>(9, &request).await.topics.remove(0);
+        assert_eq!(told.error_code, ErrorCode::INVALID_REQUEST, "{name}");
+        let refused = client.produce(name, 0, &["hello"]).await.error_code;
+        assert_eq!(refused, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "{name}");
+    }
+    broker = broker.restart();
+    assert_eq!(names(&mut broker.connect()).await, ["t"]);
+}
+
+// Of two entries for one topic the first was carried out: a topic was deleted, or grew for good, though
+// nobody could say which of the two was meant.
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_a_request_names_twice_stays_as_it_is() {
+    let broker = TestBroker::start(&[]);
+    broker.topic("t", 1, &[]).await;
+    broker.topic("u", 1, &[]).await;
+    let mut client = broker.connect();
+    let grow = |name: &str, count| CreatePartitionsTopic { name: name.into(), count, assignments: None };
+    let topics = vec![grow("t", 2), grow("u", 3), grow("t", 400)];
+    let grown = CreatePartitionsRequest { topics, ..Default::default() };
+    let told = client.call::<CreatePartitions>(3, &grown).await.results;
+    let told: Vec<_> = told.iter().map(|r| (r.name.as_str(), r.error_code)).collect();
+    assert_eq!(told, [("t", ErrorCode::INVALID_REQUEST), ("u", ErrorCode::NONE)]);
+    let image = broker.broker.cluster.image();
+    assert_eq!(["t", "u"].map(|name| image.topic(name).unwrap().partitions), [1, 3]);
+
+    let id = image.topic("t").unwrap().id;
+    let by_name = |name: &str| DeleteTopicState { name: Some(name.into()), topic_id: Uuid::ZERO };
+    let by_id = DeleteTopicState { name: None, topic_id: id };
+    for (topics, expected) in [
+        (vec![by_name("t"), by_name("t")], vec![ErrorCode::INVALID_REQUEST]),
+        (vec![by_id.clone(), by_name("t")], vec![ErrorCode::INVALID_REQUEST]),
+        (vec![by_id.clone(), by_name("u"), by_id], vec![ErrorCode::INVALID_REQUEST, ErrorCode::NONE]),
+    ] {
+        let request = DeleteTopicsRequest { topics, ..Default::default() };
+        let told = client.call::<DeleteTopics>(6, &request).await.responses;
+        assert_eq!(told.iter().map(|r| r.error_code).collect::<Vec<_>>(), expected);
+    }
+    assert_eq!(names(&mut client).await, ["t"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,6 +259,11 @@ async fn configs_tell_their_value_and_where_it_comes_from() {
             assert_eq!(keys.map(source), [1, 4, 5], "topic, broker's file, default");
         }
         assert!(results[1].configs.len() > 50);
+        // No names are all names, be it null or an empty list: clients send either.
+        let none = DescribeConfigsResource { configuration_keys: Some(Vec::new()), ..resource(2, "t", &[]) };
+        let request = DescribeConfigsRequest { resources: vec![none], ..Default::default() };
+        let all = client.call::<DescribeConfigs>(version, &request).await.results.remove(0);
+        assert!(all.configs.len() > 20);
     }
 }
 

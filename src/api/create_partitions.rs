@@ -8,20 +8,24 @@ use braid_protocol::api::create_partitions::{
     CreatePartitionsTopicResult,
 };
 
+use super::alter_configs::repeated;
 use super::{Context, Handled, Handler};
 use crate::broker::{Refused, check_growth};
 
 impl Handler for CreatePartitions {
     async fn handle(cx: Context, request: CreatePartitionsRequest) -> Handled<CreatePartitionsResponse> {
-        let mut seen = HashSet::new();
+        let twice = repeated(request.topics.iter().map(|topic| topic.name.clone()));
+        let mut told = HashSet::new();
         let mut results = Vec::with_capacity(request.topics.len());
         for wanted in request.topics {
             let name = wanted.name.clone();
-            let grown = match seen.insert(name.clone()) {
-                true => grow(&cx, wanted, request.validate_only).await,
-                false => {
-                    Err((ErrorCode::INVALID_REQUEST, "Found multiple entries for this topic.".to_owned()))
-                }
+            if !told.insert(name.clone()) {
+                continue;
+            }
+            // which of two was meant nobody can say, and partitions cannot be taken back
+            let grown = match twice.contains(&name) {
+                false => grow(&cx, wanted, request.validate_only).await,
+                true => Err((ErrorCode::INVALID_REQUEST, "Duplicate topic name.".to_owned())),
             };
             let (error_code, error_message) = match grown {
                 Ok(()) => (ErrorCode::NONE, None),

@@ -3,7 +3,7 @@
 //! -1 partitions or replicas take the broker's default, in every version (kafkajs sends it in v3). v1 may
 //! only validate. v5 answers with the configs, v7 with the id.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 
 use braid_protocol::ErrorCode;
 use braid_protocol::api::create_topics::{
@@ -11,6 +11,7 @@ use braid_protocol::api::create_topics::{
     CreateTopicsResponse,
 };
 
+use super::alter_configs::repeated;
 use super::{Context, Handled, Handler};
 use crate::broker::{NewTopic, Refused};
 use crate::cluster::TopicImage;
@@ -18,14 +19,17 @@ use crate::config::describe_topic;
 
 impl Handler for CreateTopics {
     async fn handle(cx: Context, request: CreateTopicsRequest) -> Handled<CreateTopicsResponse> {
-        let mut times: HashMap<String, usize> = HashMap::new();
-        request.topics.iter().for_each(|topic| *times.entry(topic.name.clone()).or_default() += 1);
+        let twice = repeated(request.topics.iter().map(|topic| topic.name.clone()));
+        let mut told = HashSet::new();
         let mut topics = Vec::with_capacity(request.topics.len());
         for wanted in request.topics {
             let name = wanted.name.clone();
-            let created = match times.get(&name) {
-                Some(1) => create(&cx, wanted, request.validate_only).await,
-                _ => Err((ErrorCode::INVALID_REQUEST, "Found multiple entries for this topic.".to_owned())),
+            if !told.insert(name.clone()) {
+                continue;
+            }
+            let created = match twice.contains(&name) {
+                false => create(&cx, wanted, request.validate_only).await,
+                true => Err((ErrorCode::INVALID_REQUEST, "Duplicate topic name.".to_owned())),
             };
             topics.push(match created {
                 Ok(topic) => report(&cx, name, &topic),

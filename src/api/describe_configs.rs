@@ -56,7 +56,7 @@ impl Handler for DescribeConfigs {
 
 fn entries(cx: &Context, resource: &DescribeConfigsResource) -> Result<Vec<ConfigEntry>, Refused> {
     let (config, name) = (&*cx.broker.live(), resource.resource_name.as_str());
-    let keys = resource.configuration_keys.as_deref();
+    let keys = keys(resource);
     match resource.resource_type {
         TOPIC => {
             crate::broker::check_topic_name(name).map_err(|why| (ErrorCode::INVALID_TOPIC_EXCEPTION, why))?;
@@ -85,6 +85,11 @@ fn entries(cx: &Context, resource: &DescribeConfigsResource) -> Result<Vec<Confi
     }
 }
 
+/// The settings asked for; all of them if none is named, be it null or an empty list, as in Kafka.
+fn keys(resource: &DescribeConfigsResource) -> Option<&[String]> {
+    resource.configuration_keys.as_deref().filter(|keys| !keys.is_empty())
+}
+
 /// Whether the loggers of the broker of this name are this broker's.
 pub(super) fn check_logger_of(cx: &Context, name: &str) -> Result<(), Refused> {
     let own = cx.broker.config.node_id.to_string();
@@ -100,7 +105,7 @@ fn loggers(
     resource: &DescribeConfigsResource,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Refused> {
     check_logger_of(cx, &resource.resource_name)?;
-    let keys = resource.configuration_keys.as_ref();
+    let keys = keys(resource);
     let wanted = |name: &str| keys.is_none_or(|keys| keys.iter().any(|key| key == name));
     let levels = cx.broker.loggers.levels().into_iter().filter(|(name, _)| wanted(name));
     let report = |(name, level): (&str, &str)| DescribeConfigsResourceResult {

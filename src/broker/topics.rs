@@ -55,6 +55,10 @@ impl Broker {
     /// What a wanted topic would become, with the defaults filled in, or why it cannot be.
     pub fn settle(&self, image: &Image, new: &NewTopic) -> Result<TopicImage, Refused> {
         check_topic_name(&new.name).map_err(|why| (ErrorCode::INVALID_TOPIC_EXCEPTION, why))?;
+        if super::is_reserved(&new.name) {
+            let why = format!("Creation of internal topic {} is prohibited.", new.name);
+            return Err((ErrorCode::INVALID_REQUEST, why));
+        }
         if image.topic(&new.name).is_some() {
             return Err((ErrorCode::TOPIC_ALREADY_EXISTS, format!("Topic '{}' already exists.", new.name)));
         }
@@ -73,7 +77,7 @@ impl Broker {
             };
             return Err((ErrorCode::INVALID_REPLICATION_FACTOR, why));
         }
-        crate::config::validate_topic_configs(&new.configs)
+        crate::config::validate_topic_configs(&self.live(), &new.configs)
             .map_err(|(_, why)| (ErrorCode::INVALID_CONFIG, why))?;
         let name = new.name.as_str().into();
         Ok(TopicImage { name, id: Uuid::ZERO, partitions, configs: new.configs.clone() })
