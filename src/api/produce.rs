@@ -200,7 +200,10 @@ fn count_refusal(metrics: &TopicMetrics, bytes: usize, fault: &Fault) {
         }
         ErrorCode::CORRUPT_MESSAGE => metrics.invalid_crc.inc(),
         ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER => metrics.invalid_sequence.inc(),
-        ErrorCode::INVALID_RECORD => metrics.invalid_records.inc(),
+        // Of records only a missing key is an invalid record; all else is of the batch.
+        ErrorCode::INVALID_RECORD if matches!(fault, Fault::Refused(r) if !r.records.is_empty()) => {
+            metrics.no_key.inc()
+        }
         _ => {}
     }
 }

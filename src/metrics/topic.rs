@@ -47,8 +47,8 @@ topic_counters! {
     failed_fetch_requests = "failedfetchrequests", "Partitions of Fetch requests answered with an error.";
     bytes_rejected = "bytesrejected", "Bytes of record batches refused as too large.";
     invalid_crc = "invalidmessagecrcrecords", "Record batches refused for their checksum.";
-    invalid_records = "invalidrecords",
-        "Record batches refused for their contents, such as a record without a key in a compacted topic.";
+    no_key = "nokeycompactedtopicrecords",
+        "Record batches refused for a record without a key, which a compacted topic does not take.";
     invalid_sequence = "invalidoffsetorsequencerecords",
         "Record batches refused for their offsets or sequences.";
 }
