@@ -104,8 +104,8 @@ async fn retention(broker: &Arc<Broker>, stopped: watch::Receiver<bool>) {
 
 /// Compacts what is dirty enough.
 async fn compaction(broker: &Arc<Broker>, stopped: watch::Receiver<bool>) {
-    let every = Duration::from_millis(broker.config.log_cleaner_backoff_ms.max(10).unsigned_abs());
-    while until(Instant::now() + every, &stopped).await {
+    let rest = || Duration::from_millis(broker.live().log_cleaner_backoff_ms.max(10).unsigned_abs());
+    while until(Instant::now() + rest(), &stopped).await {
         blocking(broker, Broker::clean).await;
     }
 }

@@ -179,6 +179,7 @@ async fn what_cannot_be_altered_says_why_and_the_rest_is() {
         (BROKER, "2", ("log.retention.ms", SET, Some("1")), request_, "received 2"),
         (BROKER, "1", ("node.id", SET, Some("2")), request_, "node.id"),
         (BROKER, "1", ("log.retention.ms", SET, Some("x")), request_, "log.retention.ms"),
+        (BROKER, "", ("log.retention.ms", SET, Some(" ")), request_, "log.retention.ms"),
         (BROKER, "", ("no.such", SET, Some("x")), request_, "no.such"),
         (16, "metrics", ("interval.ms", SET, Some("1")), request_, "16"),
         (TOPIC, "t", ("retention.ms", SET, Some(long.as_str())), config_, "xxx"),
@@ -247,6 +248,29 @@ async fn the_old_way_replaces_all_configs() {
         assert_eq!(config(&mut client, TOPIC, &topic, "retention.ms").await, text("2", 1));
         assert_eq!(config(&mut client, TOPIC, &topic, "retention.bytes").await, text("5", 3));
     }
+}
+
+// One client set the cluster's log.retention.ms to a blank. It counted as absent when it was checked and not
+// when topics went by it: the broker panicked, and at every start from then on.
+#[tokio::test(start_paused = true)]
+async fn no_altered_value_is_one_that_topics_cannot_go_by() {
+    let mut broker = TestBroker::start(&[]);
+    let settings = braid::config::BROKER.iter().filter(|setting| setting.is_live());
+    for setting in settings {
+        for value in ["", " ", "-2", "-1", "0", "1", " 7 ", "9223372036854775807", "true", "none", "compact"]
+        {
+            let step = change_of("", (setting.name, SET, Some(value)));
+            change(&mut broker.connect(), step).await;
+        }
+        let name = setting.name.replace('.', "-");
+        broker.topic(&name, 1, &[]).await;
+        assert_eq!(
+            change(&mut broker.connect(), change_of("", (setting.name, DELETE, None))).await.0,
+            ErrorCode::NONE
+        );
+    }
+    broker = broker.restart();
+    broker.topic("after", 1, &[]).await;
 }
 
 #[tokio::test(start_paused = true)]

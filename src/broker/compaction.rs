@@ -122,9 +122,9 @@ impl Broker {
     }
 
     fn clean_one(&self, due: &Due, now: i64) -> Result<Option<Cleaned>, Fault> {
-        let pace = Pace::new(self.config.log_cleaner_io_max_bytes_per_second);
+        let pace = Pace::new(self.live().log_cleaner_io_max_bytes_per_second);
         let go_on = |bytes| pace.wait(bytes) && !self.cleaning.stopped.load(Ordering::Relaxed);
-        let map_bytes = usize::try_from(self.config.log_cleaner_dedupe_buffer_size).unwrap_or(usize::MAX);
+        let map_bytes = usize::try_from(self.live().log_cleaner_dedupe_buffer_size).unwrap_or(usize::MAX);
         let mut cleaner = Cleaner::new(map_bytes, go_on);
         let cleaned = cleaner.clean(&due.plan, now, |old, new| {
             // Offline is for the caller to find out: here it only means that nothing was replaced.

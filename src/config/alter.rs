@@ -34,7 +34,7 @@ pub fn alter_topic(
 ) -> Result<Configs, String> {
     let text = |setting: &'static Setting| broker.topic_default(setting);
     let next = altered(now, wanted, |name| topic_setting(name).map(|setting| (setting, text(setting))))?;
-    validate_topic_configs(&next).map_err(|(_, why)| why)?;
+    validate_topic_configs(broker, &next).map_err(|(_, why)| why)?;
     Ok(next)
 }
 
@@ -54,6 +54,10 @@ pub fn alter_broker(
     let next = altered(now, wanted, find)?;
     for (name, value) in &next {
         match broker_setting(name) {
+            // To be absent is for the file alone: a client says so by deleting.
+            Some(setting) if setting.is_live() && setting.nullable && value.trim().is_empty() => {
+                return Err(wrong(name, value, "a value; to have none, delete it"));
+            }
             Some(setting) if setting.is_live() => {
                 setting.check(value).map_err(|wanted| wrong(name, value, &wanted))?;
             }
@@ -148,7 +152,8 @@ mod tests {
             topic(&now, "cleanup.policy", less.clone()),
             Ok(configs(&[("cleanup.policy", "compact")]))
         );
-        assert!(topic(&[], "cleanup.policy", less).is_err(), "no policy is none");
+        let none = Ok(configs(&[("cleanup.policy", "")]));
+        assert_eq!(topic(&[], "cleanup.policy", less), none, "neither deleted nor compacted (KIP-1161)");
         let why = topic(&[], "retention.ms", Alteration::Append("1".into())).unwrap_err();
         assert!(why.contains("retention.ms") && why.contains("not a list"), "{why}");
     }
@@ -163,9 +168,11 @@ mod tests {
             alter_broker(&start, &Configs::new(), set)
         };
         assert!(broker("log.retention.ms", "5").is_ok());
+        assert!(broker("log.retention.ms", " ").unwrap_err().contains("delete it"));
         assert!(broker("log.retention.ms", "x").unwrap_err().contains("log.retention.ms"));
         assert!(broker("node.id", "2").unwrap_err().contains("at start"));
-        assert!(broker("num.io.threads", "2").unwrap_err().contains("no effect"));
+        assert!(broker("num.io.threads", "2").is_ok(), "stored, as Kafka's own manual has it altered");
+        assert!(broker("socket.send.buffer.bytes", "2").unwrap_err().contains("no effect"));
         assert!(broker("no.such", "2").unwrap_err().contains("unknown"));
     }
 }

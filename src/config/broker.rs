@@ -7,7 +7,7 @@ use super::listener::{Listener, ProtocolMap};
 use super::setting::Scope::{Fixed, Live};
 use super::setting::{Setting, dotted, settings};
 use super::source::Given;
-use super::value::Valid::{Any, AtLeast, Between, Ratio};
+use super::value::Valid::{Any, AtLeast, Between, BetweenOrAny, Ratio, Unlimited};
 use super::value::{CleanupPolicy, CompressionType, Durability, LogFormat, TimestampType, Value};
 
 settings! {
@@ -67,7 +67,7 @@ message_max_bytes: i32, Live("1048588"), AtLeast(0),
     "The largest record batch, as compressed by the producer.";
 compression_type: CompressionType, Live("producer"), Any,
     "Stored, no effect in this version: batches are kept as the producer sent them.";
-compression_gzip_level: i32, Live("-1"), Between(-1, 9),
+compression_gzip_level: i32, Live("-1"), BetweenOrAny(1, 9),
     "Stored, no effect while batches are kept as the producer sent them.";
 compression_lz4_level: i32, Live("9"), Between(1, 17),
     "Stored, no effect while batches are kept as the producer sent them.";
@@ -75,6 +75,24 @@ compression_zstd_level: i32, Live("3"), Between(-131_072, 22),
     "Stored, no effect while batches are kept as the producer sent them.";
 unclean_leader_election_enable: bool, Live("false"), Any,
     "No effect with one broker: there is nobody else to elect.";
+
+// Accepted and stored for Kafka's sake: clients and tools alter them while a broker runs.
+num_network_threads: i32, Live("3"), AtLeast(1), "Stored, no effect: there is one thread for each processor.";
+num_io_threads: i32, Live("8"), AtLeast(1), "Stored, no effect: there is one thread for each processor.";
+background_threads: i32, Live("10"), AtLeast(1),
+    "Stored, no effect: there is one thread for each processor.";
+num_replica_fetchers: i32, Live("1"), AtLeast(1), "Stored, no effect: nothing is replicated.";
+leader_replication_throttled_rate: i64, Live("9223372036854775807"), AtLeast(0),
+    "Stored, no effect: nothing is replicated.";
+follower_replication_throttled_rate: i64, Live("9223372036854775807"), AtLeast(0),
+    "Stored, no effect: nothing is replicated.";
+replica_alter_log_dirs_io_max_bytes_per_second: i64, Live("9223372036854775807"), AtLeast(0),
+    "Stored, no effect: partitions stay in their folders.";
+log_cleaner_threads: i32, Live("1"), AtLeast(0), "Stored, no effect: one log is compacted at a time.";
+log_cleaner_io_buffer_size: i32, Live("524288"), AtLeast(0),
+    "Stored, no effect: compaction sizes its own buffers.";
+log_cleaner_io_buffer_load_factor: f64, Live("0.9"), AtLeast(0),
+    "Stored, no effect: compaction sizes its own buffers.";
 
 // The log on disk.
 log_dirs: Vec<PathBuf>, Fixed("./data"), Any,
@@ -91,22 +109,22 @@ log_roll_hours: i32, Fixed("168"), AtLeast(1), "The age at which a new segment b
 log_roll_jitter_ms: Option<i64>, Live(""), AtLeast(0), "The most to take off log.roll.ms at random.";
 log_roll_jitter_hours: i32, Fixed("0"), AtLeast(0),
     "The most to take off log.roll.hours at random, in hours.";
-log_retention_ms: Option<i64>, Live(""), AtLeast(-1),
+log_retention_ms: Option<i64>, Live(""), Unlimited,
     "How long records are kept at least; -1 for ever; stronger than log.retention.minutes.";
-log_retention_minutes: Option<i32>, Fixed(""), AtLeast(-1),
+log_retention_minutes: Option<i32>, Fixed(""), Unlimited,
     "How long records are kept, in minutes; stronger than log.retention.hours.";
-log_retention_hours: i32, Fixed("168"), AtLeast(-1), "How long records are kept, in hours.";
-log_retention_bytes: i64, Live("-1"), AtLeast(-1),
-    "The size of a partition above which its oldest segments go; -1 for no limit.";
+log_retention_hours: i32, Fixed("168"), Unlimited, "How long records are kept, in hours.";
+log_retention_bytes: i64, Live("-1"), Any,
+    "The size of a partition above which its oldest segments go; below 0 for no limit.";
 log_retention_check_interval_ms: i64, Fixed("300000"), AtLeast(1), "How often old segments are looked for.";
 log_cleanup_policy: CleanupPolicy, Live("delete"), Any,
-    "What becomes of old records: delete, compact, or both.";
+    "What becomes of old records: delete, compact, or both; empty: they are kept for ever.";
 log_cleaner_enable: bool, Fixed("true"), Any, "Whether topics that should be compacted are.";
-log_cleaner_dedupe_buffer_size: i64, Fixed("134217728"), AtLeast(1048576),
+log_cleaner_dedupe_buffer_size: i64, Live("134217728"), AtLeast(1048576),
     "Memory for the keys of one round of compaction, 24 bytes each; more keys take more rounds.";
-log_cleaner_io_max_bytes_per_second: f64, Fixed("1.7976931348623157E308"), AtLeast(1),
+log_cleaner_io_max_bytes_per_second: f64, Live("1.7976931348623157E308"), AtLeast(1),
     "How fast compaction may read and write.";
-log_cleaner_backoff_ms: i64, Fixed("15000"), AtLeast(0),
+log_cleaner_backoff_ms: i64, Live("15000"), AtLeast(0),
     "How long compaction rests when there is nothing to compact.";
 log_cleaner_delete_retention_ms: i64, Live("86400000"), AtLeast(0),
     "How long a compacted topic keeps the mark of a deleted key.";

@@ -28,9 +28,6 @@ const IGNORED: &[(&str, &str)] = &[
     ("group.consumer.assignors", "the assignors are always uniform and range"),
     ("group.consumer.migration.policy", "groups move between the protocols as their members do"),
     ("group.coordinator.*", "the group coordinator needs no tuning"),
-    ("num.network.threads", THREADS),
-    ("num.io.threads", THREADS),
-    ("background.threads", THREADS),
     ("num.replica.alter.log.dirs.threads", THREADS),
     ("socket.send.buffer.bytes", "the system sizes socket buffers"),
     ("socket.receive.buffer.bytes", "the system sizes socket buffers"),
@@ -123,7 +120,7 @@ mod tests {
 
     #[test]
     fn keys_of_other_processes_are_known_and_strangers_are_not() {
-        for key in ["process.roles", "controller.quorum.voters", "zookeeper.connect", "num.network.threads"] {
+        for key in ["process.roles", "controller.quorum.voters", "zookeeper.connect", "request.timeout.ms"] {
             assert!(why_ignored(key).is_some(), "{key}");
         }
         assert_eq!(why_ignored("num.partition"), None);

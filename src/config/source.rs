@@ -299,7 +299,8 @@ impl BrokerConfig {
     pub(super) fn followed(&self, setting: &Setting) -> Option<(&'static Setting, String)> {
         setting.follows().iter().find_map(|name| {
             let broker = broker_setting(name)?;
-            Some((broker, self.given.text(broker))).filter(|(_, text)| !(broker.nullable && text.is_empty()))
+            Some((broker, self.given.text(broker)))
+                .filter(|(_, text)| !(broker.nullable && text.trim().is_empty()))
         })
     }
 }

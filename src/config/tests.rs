@@ -197,7 +197,7 @@ fn a_topic_follows_the_broker_until_it_overrides() {
 fn every_broker_value_at_its_limits_is_a_topic_value() {
     for name in TOPIC.iter().flat_map(Setting::follows) {
         let setting = broker_setting(name).unwrap();
-        for text in ["-1", "0", "1", "4", "14", "2147483647", "9223372036854775807"] {
+        for text in ["", " ", "-2", "-1", "0", "1", "4", "14", "2147483647", "9223372036854775807"] {
             if setting.check(text).is_ok()
                 && let Ok(config) = BrokerConfig::with([(*name, text)])
             {
@@ -212,10 +212,33 @@ fn every_broker_value_at_its_limits_is_a_topic_value() {
 
 #[test]
 fn wrong_topic_configs_name_the_key_and_what_would_be_right() {
-    let refuse = |key: &str, value: &str| validate_topic_configs(&overrides([(key, value)])).unwrap_err();
-    assert!(
-        validate_topic_configs(&overrides([("retention.ms", "-1"), ("cleanup.policy", "compact")])).is_ok()
-    );
+    let broker = BrokerConfig::default();
+    let check = |key: &str, value: &str| validate_topic_configs(&broker, &overrides([(key, value)]));
+    let refuse = |key: &str, value: &str| check(key, value).unwrap_err();
+    // What Apache Kafka 4.3.1 says of each.
+    let throttled = "leader.replication.throttled.replicas";
+    for (key, value) in [
+        ("retention.ms", "-1"),
+        ("retention.bytes", "-2"),
+        ("cleanup.policy", "compact"),
+        ("cleanup.policy", ""),
+        ("compression.gzip.level", "-1"),
+        ("remote.storage.enable", "FALSE"),
+        (throttled, "*"),
+        (throttled, "0:1,1:2"),
+        (throttled, ""),
+    ] {
+        assert_eq!(check(key, value), Ok(()), "{key}={value}");
+    }
+    for (key, value) in [
+        ("compression.gzip.level", "0"),
+        ("cleanup.policy", "delete,,compact"),
+        ("cleanup.policy", "Delete"),
+        (throttled, "garbage"),
+        (throttled, "*,0:1"),
+    ] {
+        assert!(check(key, value).is_err(), "{key}={value}");
+    }
     let (key, message) = refuse("retention.ms", "-2");
     assert_eq!(key, "retention.ms");
     assert_eq!(message, "invalid value -2 for configuration retention.ms: must be at least -1");
@@ -224,7 +247,11 @@ fn wrong_topic_configs_name_the_key_and_what_would_be_right() {
     assert!(refuse("remote.storage.enable", "true").1.contains("false"));
     assert!(refuse("compression.type", "brotli").1.contains("zstd"));
     let lags = overrides([("min.compaction.lag.ms", "5"), ("max.compaction.lag.ms", "4")]);
-    assert_eq!(validate_topic_configs(&lags).unwrap_err().0, "max.compaction.lag.ms");
+    assert_eq!(validate_topic_configs(&broker, &lags).unwrap_err().0, "max.compaction.lag.ms");
+    let lags = BrokerConfig::with([("log.cleaner.min.compaction.lag.ms", "5")]).unwrap();
+    let short = overrides([("max.compaction.lag.ms", "4")]);
+    assert!(validate_topic_configs(&lags, &short).is_err(), "the topic follows the broker's least lag");
+    assert!(validate_topic_configs(&lags, &overrides([("retention.ms", "4")])).is_ok());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::broker::BrokerConfig;
 use super::setting::Scope::{Like, Own};
 use super::setting::{Setting, dotted, settings};
-use super::value::Valid::{Any, AtLeast, Between, Only, Ratio};
+use super::value::Valid::{Any, AtLeast, Between, BetweenOrAny, Only, Ratio, Replicas};
 use super::value::{CleanupPolicy, CompressionType, Durability, TimestampType, Value};
 
 settings! {
@@ -13,11 +13,11 @@ settings! {
 TopicConfig, TOPIC;
 
 cleanup_policy: CleanupPolicy, Like(&["log.cleanup.policy"]), Any,
-    "What becomes of old records: delete, compact, or both.";
+    "What becomes of old records: delete, compact, or both; empty: they are kept for ever.";
 retention_ms: i64, Like(&["log.retention.ms", "log.retention.minutes", "log.retention.hours"]), AtLeast(-1),
     "How long records are kept at least; -1 for ever.";
-retention_bytes: i64, Like(&["log.retention.bytes"]), AtLeast(-1),
-    "The size of a partition above which its oldest segments go; -1 for no limit.";
+retention_bytes: i64, Like(&["log.retention.bytes"]), Any,
+    "The size of a partition above which its oldest segments go; below 0 for no limit.";
 segment_bytes: i32, Like(&["log.segment.bytes"]), AtLeast(14), "The size at which a new segment begins.";
 segment_ms: i64, Like(&["log.roll.ms", "log.roll.hours"]), AtLeast(1),
     "The age at which a new segment begins.";
@@ -63,14 +63,15 @@ preallocate: bool, Like(&["log.preallocate"]), Any,
     "Stored, no effect: space is reserved as the broker sees fit.";
 unclean_leader_election_enable: bool, Like(&["unclean.leader.election.enable"]), Any,
     "Stored, no effect with one broker.";
-compression_gzip_level: i32, Like(&["compression.gzip.level"]), Between(-1, 9),
+compression_gzip_level: i32, Like(&["compression.gzip.level"]), BetweenOrAny(1, 9),
     "Stored, no effect while batches are kept as the producer sent them.";
 compression_lz4_level: i32, Like(&["compression.lz4.level"]), Between(1, 17),
     "Stored, no effect while batches are kept as the producer sent them.";
 compression_zstd_level: i32, Like(&["compression.zstd.level"]), Between(-131_072, 22),
     "Stored, no effect while batches are kept as the producer sent them.";
-leader_replication_throttled_replicas: Vec<String>, Own(""), Any, "Stored, no effect: nothing is replicated.";
-follower_replication_throttled_replicas: Vec<String>, Own(""), Any,
+leader_replication_throttled_replicas: Vec<String>, Own(""), Replicas,
+    "Stored, no effect: nothing is replicated.";
+follower_replication_throttled_replicas: Vec<String>, Own(""), Replicas,
     "Stored, no effect: nothing is replicated.";
 remote_storage_enable: bool, Own("false"), Only("false"), "Tiered storage; not possible in this version.";
 local_retention_ms: i64, Own("-2"), AtLeast(-2), "Stored, no effect without tiered storage.";
@@ -101,7 +102,10 @@ pub fn topic_setting(name: &str) -> Option<&'static Setting> {
 /// Checks a topic's overrides as CreateTopics and IncrementalAlterConfigs need it.
 ///
 /// The error is the first key that is wrong and a sentence for the client, to go with INVALID_CONFIG (40).
-pub fn validate_topic_configs(overrides: &BTreeMap<String, String>) -> Result<(), (String, String)> {
+pub fn validate_topic_configs(
+    broker: &BrokerConfig,
+    overrides: &BTreeMap<String, String>,
+) -> Result<(), (String, String)> {
     for (name, value) in overrides {
         let wrong = |why: String| (name.clone(), why);
         let Some(setting) = topic_setting(name) else {
@@ -113,22 +117,16 @@ pub fn validate_topic_configs(overrides: &BTreeMap<String, String>) -> Result<()
             }));
         };
         setting.check(value).map_err(|wanted| {
-            wrong(format!(
-                "invalid value {value} for configuration {name}: must be \
-     {wanted}"
-            ))
+            wrong(format!("invalid value {value} for configuration {name}: must be {wanted}"))
         })?;
     }
-    let number = |name: &str| overrides.get(name).and_then(|v| v.trim().parse::<i64>().ok());
+    // What is not overridden counts as it follows the broker. Who overrides neither is not to blame.
+    let topic = TopicConfig::of(broker, overrides);
+    let (low, high) = (topic.min_compaction_lag_ms, topic.max_compaction_lag_ms);
     let (min, max) = ("min.compaction.lag.ms", "max.compaction.lag.ms");
-    match (number(min), number(max)) {
-        (Some(low), Some(high)) if low > high => Err((
-            max.to_owned(),
-            format!(
-                "invalid value {high} for configuration {max}: must be at least \
-     {min}"
-            ),
-        )),
-        _ => Ok(()),
+    if low <= high || !(overrides.contains_key(min) || overrides.contains_key(max)) {
+        return Ok(());
     }
+    let why = format!("invalid value {high} for configuration {max}: must be at least {min}, which is {low}");
+    Err((max.to_owned(), why))
 }

@@ -37,6 +37,12 @@ pub enum Valid {
     AtLeast(i64),
     /// A number in this range, both ends included.
     Between(i64, i64),
+    /// A number in this range, or -1, which leaves the choice to the broker.
+    BetweenOrAny(i64, i64),
+    /// A number not below 1, or -1 for no limit.
+    Unlimited,
+    /// Replicas, each as `partition:broker`, or `*` for all of them.
+    Replicas,
     /// A fraction from 0 to 1.
     Ratio,
     /// One text only, because the other choice is something this broker does not do.
@@ -54,8 +60,11 @@ impl Valid {
                 Err(_) => text.trim().parse::<f64>().is_ok_and(|n| n >= low as f64),
             },
             Self::Between(low, high) => number().is_ok_and(|n| (low..=high).contains(&n)),
+            Self::BetweenOrAny(low, high) => number().is_ok_and(|n| n == -1 || (low..=high).contains(&n)),
+            Self::Unlimited => number().is_ok_and(|n| n == -1 || n >= 1),
+            Self::Replicas => text.trim() == "*" || parts(text).all(is_replica),
             Self::Ratio => text.trim().parse::<f64>().is_ok_and(|n| (0.0..=1.0).contains(&n)),
-            Self::Only(word) => text.trim() == word,
+            Self::Only(word) => text.trim().eq_ignore_ascii_case(word),
         }
     }
 
@@ -65,10 +74,18 @@ impl Valid {
             Self::Any => String::new(),
             Self::AtLeast(low) => format!("at least {low}"),
             Self::Between(low, high) => format!("from {low} to {high}"),
+            Self::BetweenOrAny(low, high) => format!("from {low} to {high}, or -1"),
+            Self::Unlimited => "at least 1, or -1 for no limit".to_owned(),
+            Self::Replicas => "* or a list of partition:broker".to_owned(),
             Self::Ratio => "from 0 to 1".to_owned(),
             Self::Only(word) => format!("{word} (nothing else is possible in this version)"),
         }
     }
+}
+
+fn is_replica(text: &str) -> bool {
+    let number = |text: &str| text.trim().parse::<u32>().is_ok();
+    text.split_once(':').is_some_and(|(partition, broker)| number(partition) && number(broker))
 }
 
 /// A Rust type that a setting can have.
@@ -257,7 +274,7 @@ words! {
     }
 }
 
-/// What happens to old records of a topic (`cleanup.policy`): either, or both.
+/// What happens to old records of a topic (`cleanup.policy`): either, both, or nothing (KIP-1161).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CleanupPolicy {
     /// Whole segments go by age and size.
@@ -271,13 +288,16 @@ impl Value for CleanupPolicy {
 
     fn parse(text: &str) -> Result<Self, String> {
         let mut policy = Self { delete: false, compact: false };
-        for word in parts(text) {
+        if text.trim().is_empty() {
+            return Ok(policy);
+        }
+        for word in text.split(',').map(str::trim) {
             match word {
                 "delete" => policy.delete = true,
                 "compact" => policy.compact = true,
-                _ => return Err("delete, compact, or both separated by a comma".to_owned()),
+                _ => return Err("delete, compact, both separated by a comma, or nothing".to_owned()),
             }
         }
-        if policy.delete || policy.compact { Ok(policy) } else { Err("delete, compact, or both".to_owned()) }
+        Ok(policy)
     }
 }
