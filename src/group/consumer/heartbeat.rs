@@ -306,14 +306,15 @@ impl Plan {
         }
     }
 
-    /// A member joins, or joins again. A static one takes over what its predecessor had, if that has left.
+    /// A member joins, or joins again. A static one takes over what its predecessor had: at once if that
+    /// speaks the classic protocol, which knows no other way to come back, else only if it has left.
     fn let_in(&mut self, config: &GroupConfig, beat: &Beat) -> Result<Arc<Member>, Refused> {
         let id = beat.member_id();
         let predecessor = beat.request.instance_id.as_deref().and_then(|instance| self.instance(instance));
         let predecessor = predecessor.map(|(old, member)| (old.clone(), member.clone()));
         match predecessor {
             Some((old, was)) if old != id => {
-                if self.current_of(&old).is_some_and(|c| c.epoch != AWAY) {
+                if was.classic.is_none() && self.current_of(&old).is_some_and(|c| c.epoch != AWAY) {
                     let instance = was.instance_id.as_deref().unwrap_or_default();
                     let why = format!("Instance {instance} is still member {old}, which has not left.");
                     return Err((ErrorCode::UNRELEASED_INSTANCE_ID, why));
