@@ -48,7 +48,7 @@ impl Consumers {
             (id, None) => id,
             (id, Some(_)) => plan.sender(id, instance).map(|_| id).map_err(|(code, _)| code)?,
         };
-        plan.replace_static(id, instance)?;
+        plan.replace_static(id, instance);
         let was = plan.members.get(id).cloned();
         if was.is_none() && plan.members.len() >= turn.config.consumer_members_max {
             return Err(ErrorCode::GROUP_MAX_SIZE_REACHED);
@@ -210,19 +210,14 @@ impl Consumers {
 }
 
 impl Plan {
-    /// A static member that comes without its id takes over what its predecessor had.
-    fn replace_static(&mut self, id: &str, instance: Option<&str>) -> Result<(), ErrorCode> {
-        let Some((old, was)) = instance.and_then(|i| self.instance(i)) else { return Ok(()) };
-        if old == id {
-            return Ok(());
+    /// A static member that comes without its id takes over what its predecessor had, whatever that speaks
+    /// and whether it has left: from now on it is fenced.
+    fn replace_static(&mut self, id: &str, instance: Option<&str>) {
+        let Some((old, _)) = instance.and_then(|i| self.instance(i)) else { return };
+        if old != id {
+            let old = old.clone();
+            self.rename(&old, id);
         }
-        let left = self.current_of(old).is_none_or(|c| c.epoch < 0);
-        if was.classic.is_none() && !left {
-            return Err(ErrorCode::UNRELEASED_INSTANCE_ID);
-        }
-        let old = old.clone();
-        self.rename(&old, id);
-        Ok(())
     }
 }
 
