@@ -13,8 +13,8 @@ use braid_protocol::api::consumer_group_heartbeat::{
 };
 
 use super::assign::ASSIGNORS;
+use super::pattern::compiled;
 use super::plan::{Current, Member, Partition, Plan, State, grouped};
-use super::topics::compiled;
 use super::{Consumers, Refused};
 use crate::cluster::Image;
 use crate::group::classic::Turn;

@@ -1,9 +1,10 @@
 //! KIP-848 groups: the server decides who reads what, and each member moves there at its own pace.
 //!
 //! The files: `plan` is what a crash must keep, and how one plan becomes the next; `record` how that looks in
-//! the log; `heartbeat` what a member says and hears; `topics` what the group reads; `assign` who shall own
-//! what; `reconcile` how a member gets there; `classic` members that speak the old protocol, and `migrate`
-//! how a group changes from one kind to the other; `offsets` who may commit; `describe` what others see.
+//! the log; `heartbeat` what a member says and hears; `topics` what the group reads, `pattern` the regular
+//! expressions in it; `assign` who shall own what; `reconcile` how a member gets there; `classic` members
+//! that speak the old protocol, and `migrate` how a group changes from one kind to the other; `offsets` who
+//! may commit; `describe` what others see.
 
 mod assign;
 mod classic;
@@ -11,6 +12,7 @@ mod describe;
 mod heartbeat;
 mod migrate;
 mod offsets;
+mod pattern;
 mod plan;
 mod reconcile;
 mod record;

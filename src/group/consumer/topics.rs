@@ -2,20 +2,10 @@
 
 use std::sync::Arc;
 
-use regex::{Regex, RegexBuilder};
-
+use super::pattern::compiled;
 use super::plan::{Plan, Resolved};
 use crate::cluster::Image;
 use crate::machine::Millis;
-
-/// Bytes that a compiled expression may take.
-const REGEX_MAX_BYTES: usize = 1 << 20;
-
-/// The expression, if it is one, so that it matches whole names only.
-pub(super) fn compiled(regex: &str) -> Result<Regex, String> {
-    let build = |pattern: &str| RegexBuilder::new(pattern).size_limit(REGEX_MAX_BYTES).build();
-    build(regex).and_then(|_| build(&format!(r"\A(?:{regex})\z"))).map_err(|e| e.to_string())
-}
 
 impl Plan {
     /// Holds the subscriptions against the cluster: finds what the expressions stand for, and begins a new
