@@ -63,7 +63,15 @@ struct Session {
 
 impl Consumers {
     pub(super) fn replay(&mut self, change: Change) {
+        if let Change::Member(id, None) = &change {
+            self.sessions.remove(id);
+        }
         self.plan.apply(change);
+    }
+
+    #[cfg(test)]
+    pub(super) fn session_count(&self) -> usize {
+        self.sessions.len()
     }
 
     /// The next moment at which something is due.

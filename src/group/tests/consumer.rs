@@ -255,3 +255,18 @@ fn describing_listing_and_deleting() {
     assert_eq!(ask(&mut world.sim, delete()), Reply::Done(ErrorCode::NONE));
     assert!(world.sim.machine.group("g").is_none() && world.sim.rebuilt().group("g").is_none());
 }
+
+// The sessions of members that had left were let go of only when the group was woken, which a member in good
+// health put off for ever: a group of many short lives grew without end.
+#[test]
+fn sessions_end_with_their_members() {
+    let mut world = World::new(&[("t", 2)]);
+    let a = world.joined("a", "t");
+    for n in 0..20 {
+        let guest = world.joined(&format!("guest{n}"), "t");
+        world.leave(guest);
+        world.sim.advance(1_000);
+        world.beat(a, true);
+    }
+    assert_eq!(world.sim.machine.group("g").unwrap().consumers().unwrap().session_count(), 1);
+}
