@@ -157,7 +157,8 @@ pub(super) struct Group {
     pub(super) recorded: bool,
     /// Set if it is, or was, a KIP-848 group; see [`Group::consumers`].
     pub(super) consumers: Option<Box<Consumers>>,
-    /// The entry in the index of deadlines.
+    /// The entry in the index of deadlines: the deadline or, because not every change looks at all members,
+    /// a time before it.
     pub(super) due: Option<Millis>,
 }
 
@@ -419,6 +420,12 @@ impl Group {
         let gathers = self.must_gather().then_some(Millis::MIN);
         let consumers = self.consumers.as_ref().and_then(|c| c.deadline());
         sessions.chain(self.pending.values().copied()).chain(phase).chain(gathers).chain(consumers).min()
+    }
+
+    /// The moment at which this member, of whatever kind, is due.
+    pub(super) fn deadline_of(&self, id: &str) -> Option<Millis> {
+        let consumer = self.consumers.as_ref().and_then(|c| c.deadline_of(id));
+        self.members.get(id).and_then(Member::session_ends).into_iter().chain(consumer).min()
     }
 
     /// Drops who was not heard of in time, and ends the phase that has lasted long enough.

@@ -95,11 +95,40 @@ impl Groups {
         Some(decided)
     }
 
-    /// Sets the group's deadline anew, and lets go of a group of which nothing is left.
+    /// The same when nobody but this member can be due sooner for it. Heartbeats and commits are most of the
+    /// traffic: in a large group they must not look at everybody.
+    fn with_member<T>(
+        &mut self,
+        now: Millis,
+        (id, member): (&str, &str),
+        out: &mut Effects<Self>,
+        decide: impl FnOnce(&mut Group, &mut Turn<'_>) -> T,
+    ) -> Option<T> {
+        let group = self.groups.get_mut(id)?;
+        let decided = decide(group, &mut Turn { now, config: &self.config, group_id: id, out });
+        self.hurried(id, Some(member));
+        Some(decided)
+    }
+
+    /// Sets the group's deadline anew.
     fn touched(&mut self, id: &str) {
+        let due = self.groups.get(id).and_then(Group::deadline);
+        self.set_due(id, due);
+    }
+
+    /// Sets the group's deadline no later than this member's. What may have become later is found out by the
+    /// next wake, which then comes too early and does nothing else.
+    fn hurried(&mut self, id: &str, member: Option<&str>) {
+        let Some(group) = self.groups.get(id) else { return };
+        let sooner = member.and_then(|member| group.deadline_of(member));
+        self.set_due(id, group.due.into_iter().chain(sooner).min());
+    }
+
+    /// Keeps the index, and lets go of a group of which nothing is left.
+    fn set_due(&mut self, id: &str, due: Option<Millis>) {
         let Some(group) = self.groups.get_mut(id) else { return };
         let idle = group.is_idle();
-        let due = if idle { None } else { group.deadline() };
+        let due = due.filter(|_| !idle);
         if due != group.due {
             if let Some(was) = group.due {
                 self.due.remove(&(was, id.to_owned()));
@@ -169,18 +198,17 @@ impl Groups {
         beat.check(&self.config)?;
         let id = beat.request.group_id.as_str();
         let missing = |what: &str| (ErrorCode::GROUP_ID_NOT_FOUND, format!("Group {id} {what}."));
-        if self.groups.contains_key(id) {
-            let joins = beat.joins();
-            let heard = self.with(now, id, out, |group, turn| {
-                if let Some(consumers) = group.consumers_mut() {
-                    return consumers.beat(turn, beat, None);
-                }
-                if !joins {
-                    return Err(missing("is not a consumer group"));
-                }
-                group.upgrade(turn, beat)
-            });
-            return heard.unwrap_or_else(|| Err(missing("not found")));
+        let at_work = self.groups.get(id).map(|group| group.consumers().is_some());
+        let heard = match at_work {
+            Some(true) => self.with_member(now, (id, beat.member_id()), out, |group, turn| {
+                group.consumers_mut().map(|consumers| consumers.beat(turn, beat, None))
+            }),
+            Some(false) if !beat.joins() => return Err(missing("is not a consumer group")),
+            Some(false) => self.with(now, id, out, |group, turn| Some(group.upgrade(turn, beat))),
+            None => None,
+        };
+        if let Some(answer) = heard.flatten() {
+            return answer;
         }
         if !beat.joins() {
             return Err(missing("not found"));
@@ -200,7 +228,10 @@ impl Groups {
         if id.len() > TEXT_MAX {
             return offsets::answer_commit(request, |_, _| ErrorCode::INVALID_GROUP_ID).into();
         }
-        if let Some(response) = self.with(now, id, out, |group, turn| group.commit(turn, commit)) {
+        let member = request.member_id.as_str();
+        if let Some(response) =
+            self.with_member(now, (id, member), out, |group, turn| group.commit(turn, commit))
+        {
             return response.into();
         }
         let refused = match request.generation_id_or_member_epoch {
@@ -296,7 +327,8 @@ impl Machine for Groups {
                     true => ErrorCode::INVALID_GROUP_ID,
                     false => ErrorCode::UNKNOWN_MEMBER_ID,
                 };
-                let known = self.with(now, &request.group_id, out, |g, turn| match g.consumers_mut() {
+                let member = (request.group_id.as_str(), request.member_id.as_str());
+                let known = self.with_member(now, member, out, |g, turn| match g.consumers_mut() {
                     Some(consumers) => consumers.heartbeat(turn, &request),
                     None => g.heartbeat(turn, &request),
                 });
@@ -372,24 +404,25 @@ impl Machine for Groups {
         Some(group.map_or(expiry, |t| t.min(expiry)))
     }
 
+    /// At a start this is all that happens, so no record but a group's own looks at every member.
     fn replay(&mut self, record: Record) {
-        let id = match record {
+        let (id, member) = match record {
             Record::Offset { group, topic, partition, value } => {
                 self.groups.entry(group.clone()).or_default().offsets.replay(topic, partition, value);
-                group
+                (group, None)
             }
             Record::TxnOffset { producer, group, topic, partition, value } => {
                 self.open.entry(producer.id).or_default().insert(group.clone());
                 let offsets = &mut self.groups.entry(group.clone()).or_default().offsets;
                 offsets.replay_pending(producer.id, topic, partition, value);
-                group
+                (group, None)
             }
             Record::Marker(marker) => {
                 for id in self.open.remove(&marker.producer_id).unwrap_or_default() {
                     if let Some(group) = self.groups.get_mut(&id) {
                         group.offsets.replay_end(marker.producer_id, marker.commit);
                     }
-                    self.touched(&id);
+                    self.hurried(&id, None);
                 }
                 return;
             }
@@ -399,13 +432,14 @@ impl Machine for Groups {
                     Some(value) => entry.replay(value),
                     None => entry.bury(),
                 }
-                group
+                return self.touched(&group);
             }
             Record::Consumer { group, change } => {
+                let member = change.hurries().map(str::to_owned);
                 self.groups.entry(group.clone()).or_default().replay_consumers(change);
-                group
+                (group, member)
             }
         };
-        self.touched(&id);
+        self.hurried(&id, member.as_deref());
     }
 }

@@ -97,7 +97,8 @@ impl Beat {
         }
     }
 
-    fn member_id(&self) -> &str {
+    /// The id that its sender has, or is given.
+    pub(in crate::group) fn member_id(&self) -> &str {
         if self.request.member_id.is_empty() { &self.new_member_id } else { &self.request.member_id }
     }
 

@@ -76,16 +76,19 @@ impl Consumers {
 
     /// The next moment at which something is due.
     pub(super) fn deadline(&self) -> Option<Millis> {
-        let ends = |id: &String| {
-            let Some(session) = self.sessions.get(id) else { return Millis::MIN };
-            let acts = match (self.must_act(id), session.act_by) {
-                (true, None) => Millis::MIN,
-                (false, _) => Millis::MAX,
-                (true, Some(by)) => by,
-            };
-            session.expires.min(acts)
+        self.plan.members.keys().filter_map(|id| self.deadline_of(id)).min()
+    }
+
+    /// The moment at which this member is given up or, if it was just replayed, its session begins.
+    pub(super) fn deadline_of(&self, id: &str) -> Option<Millis> {
+        self.plan.members.get(id)?;
+        let Some(session) = self.sessions.get(id) else { return Some(Millis::MIN) };
+        let acts = match (self.must_act(id), session.act_by) {
+            (true, None) => Millis::MIN,
+            (false, _) => Millis::MAX,
+            (true, Some(by)) => by,
         };
-        self.plan.members.keys().map(ends).min()
+        Some(session.expires.min(acts))
     }
 
     /// Whether a member is given up if it does not do something.

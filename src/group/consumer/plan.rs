@@ -122,6 +122,16 @@ pub enum Change {
     Regex(String, Option<Arc<Resolved>>),
 }
 
+impl Change {
+    /// The member that may have to act sooner because of this.
+    pub(in crate::group) fn hurries(&self) -> Option<&str> {
+        match self {
+            Change::Member(id, _) | Change::Current(id, _) => Some(id),
+            _ => None,
+        }
+    }
+}
+
 impl Plan {
     pub(in crate::group) fn is_blank(&self) -> bool {
         *self == Plan::default()

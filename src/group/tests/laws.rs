@@ -4,6 +4,7 @@ use braid_protocol::api::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest
 
 use super::transactions::{marker, within};
 use super::*;
+use crate::group::classic::Turn;
 use crate::group::committed::Offsets;
 
 const SEEDS: u64 = 600;
@@ -284,13 +285,54 @@ fn the_same_seed_leaves_the_same_trace() {
 }
 
 #[test]
-fn the_index_of_deadlines_is_what_the_groups_say() {
+fn the_index_of_deadlines_is_never_late() {
+    let (mut early, mut exact) = (0, 0);
     for seed in 0..SEEDS {
         live(seed, |sim| {
             for (id, group) in sim.machine.iter() {
-                assert_eq!(group.due, group.deadline(), "group {id}, seed {seed}");
+                let (due, deadline) = (group.due, group.deadline());
+                let late = deadline.is_some_and(|t| due.is_none_or(|due| due > t));
+                assert!(!late, "group {id}: {due:?}, not {deadline:?}, seed {seed}");
                 assert!(!group.is_idle(), "group {id} should be gone, seed {seed}");
+                early += usize::from(due != deadline);
+                exact += usize::from(due == deadline);
             }
         });
     }
+    assert!(early > 500 && exact > early, "{early} early, {exact} exact");
+}
+
+#[test]
+fn a_group_that_is_woken_too_early_does_nothing() {
+    for seed in 0..SEEDS {
+        live(seed, |sim| {
+            for (id, group) in sim.machine.iter() {
+                let deadline = group.deadline();
+                let now = deadline.map_or(Some(sim.now), |t| t.checked_sub(1));
+                let (mut woken, mut effects) = (group.clone(), Effects::default());
+                let Some(now) = now else { continue };
+                woken.wake(&mut Turn { now, config: &sim.config, group_id: id, out: &mut effects });
+                assert!(effects.records.is_empty() && effects.replies.is_empty(), "group {id}, seed {seed}");
+                assert_eq!((woken.deadline(), woken.members), (deadline, group.members.clone()));
+            }
+        });
+    }
+}
+
+// Every heartbeat and every commit looked for the deadline of the whole group: n members cost n times n.
+#[test]
+fn a_heartbeat_leaves_the_group_due_when_it_was() {
+    let mut sim = Sim::stable(&["a", "b"]);
+    let due = |sim: &Sim| sim.machine.group("g").unwrap().due.unwrap();
+    let was = due(&sim);
+    assert_eq!(was, sim.now + Millis::from(SESSION));
+    sim.advance(4_000);
+    for member in ["a", "b"] {
+        assert_eq!(sim.beat(member, 1), ErrorCode::NONE);
+        assert_eq!(sim.commit(member, 1, 5), ErrorCode::NONE);
+    }
+    assert_eq!(due(&sim), was, "nobody looked at both");
+    sim.advance(6_000);
+    assert_eq!((sim.now, due(&sim)), (was, was + 4_000), "and when it is woken it finds out");
+    assert_eq!(sim.state(), "Stable");
 }
