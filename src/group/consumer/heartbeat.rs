@@ -14,7 +14,7 @@ use braid_protocol::api::consumer_group_heartbeat::{
 
 use super::assign::ASSIGNORS;
 use super::pattern::compiled;
-use super::plan::{Current, Member, Partition, Plan, State, grouped};
+use super::plan::{Current, Many, Member, Partition, Plan, Resolved, State, grouped};
 use super::{Consumers, Refused};
 use crate::cluster::Image;
 use crate::group::classic::Turn;
@@ -125,13 +125,17 @@ impl Beat {
         subscribes && r.topic_partitions.is_some() && r.rebalance_timeout_ms != -1
     }
 
-    /// The member that sends this, if it was `was` before. What the request leaves out stays.
-    fn member(&self, was: &Member) -> Result<Member, Refused> {
+    /// The member that sends this, if it was `was` before. What the request leaves out stays; an expression
+    /// that somebody uses already is known to be one.
+    fn member(&self, was: &Member, used: &Many<Resolved>) -> Result<Member, Refused> {
         let r = &self.request;
         let mut names = r.subscribed_topic_names.clone().unwrap_or_else(|| was.names.clone());
         names.sort_unstable();
         names.dedup();
-        if let Some(new) = r.subscribed_topic_regex.as_ref().filter(|new| was.regex.as_ref() != Some(new)) {
+        let known = |regex: &String| {
+            regex.is_empty() || was.regex.as_ref() == Some(regex) || used.contains_key(regex)
+        };
+        if let Some(new) = r.subscribed_topic_regex.as_ref().filter(|regex| !known(regex)) {
             compiled(new).map_err(|e| {
                 let why = format!("SubscribedTopicRegex `{new}` is not a valid regular expression: {e}.");
                 (ErrorCode::INVALID_REGULAR_EXPRESSION, why)
@@ -221,7 +225,7 @@ impl Consumers {
             plan.check_epoch(beat, owned.as_ref())?;
             plan.members.get(id).cloned().unwrap_or_default()
         };
-        let member = Arc::new(beat.member(&was)?);
+        let member = Arc::new(beat.member(&was, &plan.regexes)?);
         let changed = !plan.members.contains_key(id)
             || (&was.names, &was.regex, &was.assignor, was.classic.is_some())
                 != (&member.names, &member.regex, &member.assignor, false);
@@ -256,8 +260,9 @@ impl Consumers {
         owned: Option<&BTreeSet<Partition>>,
         changed: bool,
     ) {
-        if changed || self.seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, &self.latest)) {
-            plan.look_at(&self.latest, turn.now, changed);
+        let seen = self.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &self.latest));
+        if changed || !seen {
+            plan.look_at(&self.latest, turn.now, changed, seen);
         }
         // what is not written down yet has to be looked at again
         if plan.state == self.plan.state && plan.regexes == self.plan.regexes {

@@ -27,6 +27,8 @@ use tracing::{Level, debug};
 pub(super) use describe::{Phase, nobody};
 pub use heartbeat::Beat;
 pub(super) use heartbeat::refused;
+#[cfg(test)]
+pub(super) use pattern::COMPILED;
 pub(super) use plan::Change;
 pub(super) use plan::Plan;
 use plan::{Member, State};

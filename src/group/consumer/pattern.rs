@@ -13,8 +13,16 @@ use regex::{Regex, RegexBuilder};
 /// Bytes that a compiled expression may take.
 const REGEX_MAX_BYTES: usize = 1 << 20;
 
+#[cfg(test)]
+thread_local! {
+    /// How many this thread has compiled.
+    pub(in crate::group) static COMPILED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// The expression, if it is one, so that it matches whole names only.
 pub(super) fn compiled(regex: &str) -> Result<Regex, String> {
+    #[cfg(test)]
+    COMPILED.set(COMPILED.get() + 1);
     let regex = translated(regex);
     let build = |pattern: &str| RegexBuilder::new(pattern).size_limit(REGEX_MAX_BYTES).build();
     build(&regex).and_then(|_| build(&format!(r"\A(?:{regex})\z"))).map_err(|e| e.to_string())

@@ -1,5 +1,6 @@
 //! What a group reads: subscriptions held against the cluster as it is now. Pure.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::pattern::compiled;
@@ -9,11 +10,15 @@ use crate::machine::Millis;
 
 impl Plan {
     /// Holds the subscriptions against the cluster: finds what the expressions stand for, and begins a new
-    /// epoch if anything has changed that the group reads, or if the caller knows so.
-    pub(super) fn look_at(&mut self, topics: &Image, now: Millis, changed: bool) {
+    /// epoch if anything has changed that the group reads, or if the caller knows so. What is resolved
+    /// already is not looked at again if the cluster, as it is now, was `seen` before.
+    pub(super) fn look_at(&mut self, topics: &Image, now: Millis, changed: bool, seen: bool) {
         self.drop_regexes();
-        let used: Vec<String> = self.members.values().filter_map(|m| m.regex.clone()).collect();
+        let used: BTreeSet<String> = self.members.values().filter_map(|m| m.regex.clone()).collect();
         for regex in used {
+            if seen && self.regexes.contains_key(&regex) {
+                continue;
+            }
             let Ok(pattern) = compiled(&regex) else { continue };
             let names = topics.topics().map(|t| &*t.name).filter(|name| pattern.is_match(name));
             let found: Vec<String> = names.map(str::to_owned).collect();

@@ -7,6 +7,7 @@ use braid_protocol::api::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest
 use super::clients::{Client, Partition, World};
 use super::laws::Dice;
 use super::*;
+use crate::group::consumer::COMPILED;
 
 #[test]
 fn one_member_gets_everything_at_once() {
@@ -269,4 +270,23 @@ fn sessions_end_with_their_members() {
         world.beat(a, true);
     }
     assert_eq!(world.sim.machine.group("g").unwrap().consumers().unwrap().session_count(), 1);
+}
+
+// Every join compiled the expression of every member again, whether or not they had the same one: a group of
+// a thousand kept the broker busy with a million of them.
+#[test]
+fn an_expression_is_compiled_once_for_all_who_use_it() {
+    let mut world = World::new(&[("t", 8)]);
+    world.joined("a", "~t+");
+    world.settle();
+    let before = COMPILED.get();
+    for id in ["b", "c", "d", "e"] {
+        world.joined(id, "~t+");
+    }
+    world.settle();
+    assert_eq!(COMPILED.get(), before, "known already, and the topics are the same");
+    world.create("tt", 1);
+    world.settle();
+    assert_eq!(COMPILED.get(), before + 2, "to find the topic, and to see that this is written down");
+    assert_eq!(world.clients.iter().map(|c| c.owned.len()).sum::<usize>(), 9);
 }
