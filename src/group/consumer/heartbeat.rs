@@ -226,9 +226,10 @@ impl Consumers {
             plan.members.get(id).cloned().unwrap_or_default()
         };
         let member = Arc::new(beat.member(&was, &plan.regexes)?);
+        // as in Kafka, another assignor counts from the next epoch on
         let changed = !plan.members.contains_key(id)
-            || (&was.names, &was.regex, &was.assignor, was.classic.is_some())
-                != (&member.names, &member.regex, &member.assignor, false);
+            || (&was.names, &was.regex) != (&member.names, &member.regex)
+            || plan.state.epoch == 0;
         if plan.members.get(id).is_none_or(|known| *known != member) {
             plan.members.insert(id.to_owned(), member.clone());
         }

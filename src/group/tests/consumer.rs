@@ -290,3 +290,28 @@ fn an_expression_is_compiled_once_for_all_who_use_it() {
     assert_eq!(COMPILED.get(), before + 2, "to find the topic, and to see that this is written down");
     assert_eq!(world.clients.iter().map(|c| c.owned.len()).sum::<usize>(), 9);
 }
+
+// A member that asked for another assignor began a new epoch, so that everybody had to move at once; so did a
+// classic member that came back with the new protocol. In Kafka only what is read does.
+#[test]
+fn another_assignor_counts_from_the_next_epoch_on() {
+    let mut world = World::new(&[("t", 3), ("u", 3)]);
+    let (a, b) = (world.joined("a", "t u"), world.joined("b", "t u"));
+    world.settle();
+    let before = (world.plan().unwrap().epoch(), [a, b].map(|n| world.clients[n].owned.clone()));
+    for n in [a, b] {
+        world.clients[n].assignor = Some("range".into());
+        world.subscribe(n, "t u");
+    }
+    world.settle();
+    assert_eq!((world.plan().unwrap().epoch(), [a, b].map(|n| world.clients[n].owned.clone())), before);
+    world.grow("u");
+    world.settle();
+    let runs = [("t", 0..2, 2..3), ("u", 0..2, 2..4)].map(|(topic, first, second)| {
+        let run = |part: std::ops::Range<i32>| part.map(|p| (world.id(topic), p)).collect::<Vec<_>>();
+        [run(first), run(second)]
+    });
+    let [[t0, t1], [u0, u1]] = runs;
+    assert_eq!(world.clients[a].owned, t0.into_iter().chain(u0).collect());
+    assert_eq!(world.clients[b].owned, t1.into_iter().chain(u1).collect());
+}
