@@ -19,7 +19,8 @@ impl Consumers {
         if (epoch < 0 && self.plan.members.is_empty()) || (in_txn && commit.names_nobody()) {
             return Ok(());
         }
-        let member = self.plan.sender(id, request.group_instance_id.as_deref()).map_err(|(code, _)| code)?;
+        // as in Kafka, whatever its instance: a static member that was replaced is unknown here, not fenced
+        let member = self.plan.members.get(id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
         let current = self.plan.current_of(id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
         match member.classic {
             Some(_) if epoch != current.epoch => Err(ErrorCode::ILLEGAL_GENERATION),

@@ -315,3 +315,25 @@ fn another_assignor_counts_from_the_next_epoch_on() {
     assert_eq!(world.clients[a].owned, t0.into_iter().chain(u0).collect());
     assert_eq!(world.clients[b].owned, t1.into_iter().chain(u1).collect());
 }
+
+// A static member that was replaced heard FENCED_INSTANCE_ID for its commit. Kafka looks at the member id
+// alone.
+#[test]
+fn a_commit_is_known_by_its_member_id() {
+    let mut world = World::new(&[("t", 1)]);
+    for (n, id) in ["a", "b"].into_iter().enumerate() {
+        let mut client = Client::new(id, "t");
+        client.instance = Some("i".into());
+        world.clients.push(client);
+        world.beat(n, true);
+        let mut commit = Commit { version: 9, ..commit(id, 1, 7) };
+        commit.request.group_instance_id = Some("i".into());
+        assert_eq!(world.sim.commit_as(commit.clone()), ErrorCode::NONE);
+        if n == 0 {
+            world.leave(0);
+            continue;
+        }
+        commit.request.member_id = "a".into();
+        assert_eq!(world.sim.commit_as(commit), ErrorCode::UNKNOWN_MEMBER_ID);
+    }
+}
