@@ -74,6 +74,7 @@ fn group_config(config: &BrokerConfig) -> GroupConfig {
         consumer_session_timeout_ms: i64::from(config.group_consumer_session_timeout_ms),
         consumer_heartbeat_interval_ms: config.group_consumer_heartbeat_interval_ms,
         consumer_members_max: config.group_consumer_max_size.max(1) as usize,
+        migration: config.group_consumer_migration_policy,
         offset_metadata_max_bytes: config.offset_metadata_max_bytes.max(0) as usize,
         offsets_retention_ms: i64::from(config.offsets_retention_minutes) * 60_000,
         offsets_retention_check_interval_ms: config.offsets_retention_check_interval_ms,

@@ -8,7 +8,9 @@ use super::setting::Scope::{Fixed, Live};
 use super::setting::{Setting, dotted, settings};
 use super::source::Given;
 use super::value::Valid::{Any, AtLeast, Between, BetweenOrAny, Ratio, Unlimited};
-use super::value::{CleanupPolicy, CompressionType, Durability, LogFormat, TimestampType, Value};
+use super::value::{
+    CleanupPolicy, CompressionType, Durability, LogFormat, MigrationPolicy, TimestampType, Value,
+};
 
 settings! {
 /// How a broker is set up: one field for each setting, named after it with `_` for `.`.
@@ -185,6 +187,9 @@ group_consumer_max_heartbeat_interval_ms: i32, Fixed("15000"), AtLeast(1),
     "The longest such interval a group may set.";
 group_consumer_max_size: i32, Fixed("1000"), AtLeast(1),
     "The most members of a KIP-848 group. Kafka has no limit by default.";
+group_consumer_migration_policy: MigrationPolicy, Fixed("bidirectional"), Any,
+    "Whether a group at work follows its members from the classic protocol to that of KIP-848 (upgrade), \
+     back (downgrade), both ways (bidirectional) or neither (disabled).";
 offsets_topic_num_partitions: i32, Fixed("50"), AtLeast(1),
     "Partitions of __consumer_offsets; not to be changed once it exists.";
 offsets_topic_segment_bytes: i32, Fixed("104857600"), AtLeast(1),

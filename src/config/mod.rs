@@ -28,7 +28,8 @@ pub use setting::{Scope, Setting};
 pub use source::{ConfigError, Given, Loaded, Origin, broker_setting, load};
 pub use topic::{TOPIC, TopicConfig, topic_setting, validate_topic_configs};
 pub use value::{
-    CleanupPolicy, CompressionType, ConfigType, Durability, LogFormat, TimestampType, Valid, Value,
+    CleanupPolicy, CompressionType, ConfigType, Durability, LogFormat, MigrationPolicy, TimestampType, Valid,
+    Value,
 };
 
 /// The settings of all tables as text, for `braid --settings`.

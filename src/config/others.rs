@@ -26,7 +26,6 @@ const IGNORED: &[(&str, &str)] = &[
     ("group.share.*", "there are no share groups in this version"),
     ("group.streams.*", "there are no streams groups in this version"),
     ("group.consumer.assignors", "the assignors are always uniform and range"),
-    ("group.consumer.migration.policy", "groups move between the protocols as their members do"),
     ("group.coordinator.*", "the group coordinator needs no tuning"),
     ("num.replica.alter.log.dirs.threads", THREADS),
     ("socket.send.buffer.bytes", "the system sizes socket buffers"),

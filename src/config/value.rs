@@ -265,6 +265,32 @@ words! {
 }
 
 words! {
+    /// Which ways a group at work may go between the two protocols (`group.consumer.migration.policy`).
+    MigrationPolicy {
+        /// Both.
+        Bidirectional = "bidirectional",
+        /// From the classic one to that of KIP-848.
+        Upgrade = "upgrade",
+        /// Back.
+        Downgrade = "downgrade",
+        /// Neither.
+        Disabled = "disabled",
+    }
+}
+
+impl MigrationPolicy {
+    /// Whether a classic group may become one of KIP-848.
+    pub fn upgrades(self) -> bool {
+        matches!(self, Self::Bidirectional | Self::Upgrade)
+    }
+
+    /// Whether it may go back.
+    pub fn downgrades(self) -> bool {
+        matches!(self, Self::Bidirectional | Self::Downgrade)
+    }
+}
+
+words! {
     /// How the program's own log lines look (`braid.log.format`).
     LogFormat {
         /// One readable line each.

@@ -47,6 +47,7 @@ pub use join::Join;
 pub use record::Record;
 
 use crate::cluster::Image;
+use crate::config::MigrationPolicy;
 use crate::machine::Millis;
 use crate::metrics::GroupStat;
 pub use crate::topic::Marker as TxnMarker;
@@ -75,6 +76,8 @@ pub struct GroupConfig {
     pub consumer_heartbeat_interval_ms: i32,
     /// `group.consumer.max.size`: members of one KIP-848 group.
     pub consumer_members_max: usize,
+    /// `group.consumer.migration.policy`
+    pub migration: MigrationPolicy,
     /// `offset.metadata.max.bytes`
     pub offset_metadata_max_bytes: usize,
     /// `offsets.retention.minutes`, in milliseconds
@@ -97,6 +100,7 @@ impl Default for GroupConfig {
             consumer_session_timeout_ms: 45_000,
             consumer_heartbeat_interval_ms: 5_000,
             consumer_members_max: 1_000,
+            migration: MigrationPolicy::Bidirectional,
             offset_metadata_max_bytes: 4_096,
             offsets_retention_ms: 10_080 * 60_000,
             offsets_retention_check_interval_ms: 600_000,

@@ -59,7 +59,7 @@ impl Consumers {
         let member = was.filter(|was| **was == member).unwrap_or_else(|| Arc::new(member));
         plan.members.insert(id.to_owned(), member.clone());
         plan.current.entry(id.to_owned()).or_default();
-        if plan.members.values().all(|m| m.classic.is_some()) {
+        if plan.turns_classic(turn.config) {
             self.settle(turn, &plan); // a classic group from now on, where this member joins again
             return Err(ErrorCode::REBALANCE_IN_PROGRESS);
         }

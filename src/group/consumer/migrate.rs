@@ -2,7 +2,8 @@
 //!
 //! The first member that speaks the new protocol turns a classic group of consumers into a new one, where the
 //! others stay as classic members and keep what they own. When the last one that speaks it is gone, the group
-//! is classic again, without a leader, and so begins a rebalance.
+//! is classic again, without a leader, and so begins a rebalance. The policy may forbid either, and so may
+//! the number of members.
 //! Not done: what assignors left in the user data of subscriptions is not looked at.
 
 use std::collections::BTreeSet;
@@ -19,22 +20,29 @@ use super::classic::{CONSUMER, assignment, consumer, partitions};
 use super::plan::{Classic, Current, Epoch, Member, Partition, Plan, State};
 use super::{Beat, Consumers, Refused};
 use crate::cluster::Image;
-use crate::group::Record;
 use crate::group::classic::{self, Group, Turn};
+use crate::group::{GroupConfig, Record};
 use crate::machine::Millis;
 
-/// The plan that a classic group goes on with, or why it cannot.
-fn upgraded(group: &Group, id: &str, topics: &Image) -> Result<Plan, Refused> {
+/// The plan that a classic group goes on with, or why it cannot. An empty one always can.
+fn upgraded(group: &Group, turn: &Turn<'_>, topics: &Image) -> Result<Plan, Refused> {
+    let refused = || {
+        let why = format!("Group {} is not a consumer group.", turn.group_id);
+        (ErrorCode::GROUP_ID_NOT_FOUND, why)
+    };
     let epoch = group.generation;
     let mut plan = Plan { state: Epoch { epoch, hash: 0 }, target_epoch: epoch, ..Plan::default() };
     if group.members.is_empty() {
         return Ok(plan);
     }
+    if !turn.config.migration.upgrades() || group.members.len() > turn.config.consumer_members_max {
+        return Err(refused());
+    }
     let mut taken = BTreeSet::new();
     for (name, was) in &group.members {
         let (member, claimed) = converted(group, was, topics)
             .filter(|_| group.protocol_type.as_deref() == Some(CONSUMER))
-            .ok_or_else(|| (ErrorCode::GROUP_ID_NOT_FOUND, format!("Group {id} is not a consumer group.")))?;
+            .ok_or_else(refused)?;
         let owned: BTreeSet<Partition> = claimed.into_iter().filter(|p| taken.insert(*p)).collect();
         let assigned = owned.iter().map(|p| (*p, epoch)).collect();
         let state = State::Stable;
@@ -46,6 +54,15 @@ fn upgraded(group: &Group, id: &str, topics: &Image) -> Result<Plan, Refused> {
     Ok(plan)
 }
 
+impl Plan {
+    /// Whether only classic members are left, and may and can go on as a classic group. If not, they stay
+    /// together as they are.
+    pub(super) fn turns_classic(&self, config: &GroupConfig) -> bool {
+        let classic_only = !self.members.is_empty() && self.members.values().all(|m| m.classic.is_some());
+        classic_only && config.migration.downgrades() && self.members.len() <= config.members_max
+    }
+}
+
 impl Group {
     /// The first member that speaks the new protocol joins a classic group.
     pub(in crate::group) fn upgrade(
@@ -53,7 +70,7 @@ impl Group {
         turn: &mut Turn<'_>,
         beat: &Beat,
     ) -> Result<Response, Refused> {
-        let plan = upgraded(self, turn.group_id, &beat.topics)?;
+        let plan = upgraded(self, turn, &beat.topics)?;
         let classic = Record::Group { group: turn.group_id.to_owned(), value: None };
         let had = turn.out.records.len();
         let response = Consumers::default().beat(turn, beat, Some(plan))?;

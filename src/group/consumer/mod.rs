@@ -143,12 +143,10 @@ impl Consumers {
         self.sessions.insert(id.to_owned(), Session { expires, act_by });
     }
 
-    /// Decides that this is the plan from now on. When only classic members are left the group becomes a
-    /// classic one.
+    /// Decides that this is the plan from now on, or that the group goes on as a classic one.
     fn settle(&self, turn: &mut Turn<'_>, next: &Plan) {
         self.tell_changes(turn, next);
-        let classic_only = !next.members.is_empty() && next.members.values().all(|m| m.classic.is_some());
-        if classic_only {
+        if next.turns_classic(turn.config) {
             let value = migrate::downgraded(next, self.plan.state.epoch, &self.latest, turn.now);
             self.write(turn, &Plan::default());
             turn.out.records.push(Record::Group { group: turn.group_id.to_owned(), value: Some(value) });

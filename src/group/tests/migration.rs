@@ -8,12 +8,13 @@ use super::*;
 
 /// A stable classic group of two, of which each reads two partitions of t.
 fn classic_pair() -> World {
-    pair(|_| None)
+    pair(|_| None, GroupConfig::default())
 }
 
-/// The same, of members with these instance ids.
-fn pair(instance: fn(&str) -> Option<String>) -> World {
+/// The same, of members with these instance ids and by these rules.
+fn pair(instance: fn(&str) -> Option<String>, config: GroupConfig) -> World {
     let mut world = World::new(&[("t", 4)]);
+    world.sim = Sim::with(config);
     let tickets = ["a", "b"].map(|name| {
         let mut join = joins(&world, "", name, &[]);
         join.request.group_instance_id = instance(name);
@@ -173,7 +174,7 @@ fn a_classic_member_of_an_old_epoch_is_told_so_in_its_own_terms() {
 
 /// Static members that begin with these ids: i-a has the id a, and so on.
 fn static_pair() -> World {
-    pair(|name| Some(format!("i-{name}")))
+    pair(|name| Some(format!("i-{name}")), GroupConfig::default())
 }
 
 fn static_member(world: &mut World, id: &str, instance: &str) -> usize {
@@ -247,4 +248,50 @@ fn static_members_are_downgraded_one_by_one() {
     let tickets = [back(&mut world, "a2", "i-a"), back(&mut world, "b2", "i-b")];
     let joined = tickets.map(|ticket| world.sim.joined(ticket).unwrap());
     assert!(joined.iter().all(|j| j.error_code.is_ok() && !j.leader.is_empty()), "{joined:?}");
+}
+
+// group.consumer.migration.policy was read and not obeyed, and neither way looked at the limit of the other
+// kind of group.
+#[test]
+fn a_group_goes_no_way_that_policy_or_size_forbid() {
+    let config = |migration, members_max, consumer_members_max| GroupConfig {
+        migration,
+        members_max,
+        consumer_members_max,
+        ..GroupConfig::default()
+    };
+    type Policy = MigrationPolicy;
+    for (policy, most, up, down) in [
+        (Policy::Bidirectional, 10, true, true),
+        (Policy::Upgrade, 10, true, false),
+        (Policy::Downgrade, 10, false, true),
+        (Policy::Disabled, 10, false, false),
+        (Policy::Bidirectional, 1, false, false),
+    ] {
+        let mut world = pair(|_| None, config(policy, 10, most));
+        let c = new_member(&mut world, "c");
+        assert_eq!((!world.clients[c].dead, world.plan().is_some()), (up, up), "{policy}: up");
+        if !up {
+            assert_eq!(world.sim.beat("a", 1), ErrorCode::NONE, "{policy}: nothing has happened");
+        }
+        let mut world = World::new(&[("t", 4)]);
+        world.sim = Sim::with(config(policy, most, 10));
+        let c = new_member(&mut world, "c");
+        let generations = ["a", "b"].map(|name| {
+            let join = joins(&world, "", name, &[]);
+            let ticket = world.sim.ask(Input::Join(join));
+            world.sim.joined(ticket).unwrap().generation_id
+        });
+        world.leave(c);
+        assert_eq!(world.plan().is_none(), down, "{policy}: down");
+        if !down {
+            assert_eq!(world.sim.beat("a", generations[0]), ErrorCode::REBALANCE_IN_PROGRESS);
+            let shares = ["a", "b"].map(|name| {
+                let generation = rejoin(&mut world, name, &[]);
+                assigned(&mut world, name, generation)
+            });
+            assert_eq!(shares.concat().len(), 4, "{policy}: they go on as before");
+            assert_eq!(world.sim.rebuilt().group("g").unwrap().consumers().map(|c| &c.plan), world.plan());
+        }
+    }
 }
