@@ -45,29 +45,28 @@ impl Plan {
         if still_has(&revoking, owned) {
             return moved(State::Unrevoked, epoch, assigned, revoking);
         }
-        let wanted: Vec<Partition> = target.iter().filter(|p| !assigned.contains_key(*p)).copied().collect();
-        let taken = if wanted.is_empty() { BTreeSet::new() } else { self.taken_from(id) };
-        let free = wanted.iter().filter(|p| !taken.contains(*p));
-        assigned.extend(free.map(|p| (*p, self.target_epoch)));
+        let mut free: BTreeSet<Partition> =
+            target.iter().filter(|p| !assigned.contains_key(*p)).copied().collect();
+        let others = if free.is_empty() { None } else { Some(self.taken_from(id)) };
+        for taken in others.into_iter().flatten() {
+            free.remove(taken);
+        }
+        assigned.extend(free.into_iter().map(|p| (p, self.target_epoch)));
         let state = if assigned.len() == target.len() { State::Stable } else { State::Unreleased };
         moved(state, self.target_epoch, assigned, BTreeMap::new())
     }
 
     /// What members other than this one have, or may still have.
-    pub(super) fn taken_from(&self, id: &str) -> BTreeSet<Partition> {
-        let others = self.current.iter().filter(|(other, _)| *other != id);
-        others.flat_map(|(_, c)| c.assigned.keys().chain(c.revoking.keys())).copied().collect()
+    fn taken_from(&self, id: &str) -> impl Iterator<Item = &Partition> {
+        let others = self.current.iter().filter(move |(other, _)| *other != id);
+        others.flat_map(|(_, c)| c.assigned.keys().chain(c.revoking.keys()))
     }
 
     /// Whether a member's target holds partitions that others must still give up.
     pub(super) fn waits_for_others(&self, id: &str) -> bool {
         let (Some(current), Some(target)) = (self.current_of(id), self.targets.get(id)) else { return false };
-        let mut wanted = target.iter().filter(|p| !current.assigned.contains_key(*p)).peekable();
-        if wanted.peek().is_none() {
-            return false;
-        }
-        let taken = self.taken_from(id);
-        wanted.any(|p| taken.contains(p))
+        let is_wanted = |p: &Partition| target.contains(p) && !current.assigned.contains_key(p);
+        target.iter().any(is_wanted) && self.taken_from(id).any(is_wanted)
     }
 }
 
