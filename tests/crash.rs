@@ -87,7 +87,7 @@ async fn produce(
         sent.push((key, value));
     }
     let partition = partition(broker, log)?;
-    let appended = partition.append(&batch.build(), None, NOW + step as i64).map_err(|_| Stopped)?;
+    let appended = partition.append(&batch.build().unwrap(), None, NOW + step as i64).map_err(|_| Stopped)?;
     partition.reached(appended.last_offset).await.map_err(|_| Stopped)?;
     outside.acked.insert(log, appended.last_offset as usize + 1);
     Ok(())

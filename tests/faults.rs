@@ -71,7 +71,7 @@ async fn produce(broker: &Broker, outside: &mut Outside, log: &'static str, now:
     }
     outside.sent.extend(values.iter().cloned());
     let partition = partition(broker, log).ok_or(Fault::Offline)?;
-    let appended = partition.append(&batch.build(), None, now)?;
+    let appended = partition.append(&batch.build().unwrap(), None, now)?;
     partition.reached(appended.last_offset).await?;
     outside.acked.entry(log).or_default().extend((appended.base_offset..).zip(values));
     Ok(())

@@ -339,7 +339,7 @@ async fn append_to_all(broker: &Broker) -> [bool; 4] {
         let partition = broker.topic("t").unwrap().partition(index as i32).unwrap();
         let mut batch = BatchBuilder::new();
         batch.push(now_ms(), None, Some(b"x"), &[]);
-        *acknowledged = match partition.append(&batch.build(), None, now_ms()) {
+        *acknowledged = match partition.append(&batch.build().unwrap(), None, now_ms()) {
             Ok(appended) => partition.reached(appended.last_offset).await.is_ok(),
             Err(_) => false,
         };

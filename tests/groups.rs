@@ -279,3 +279,34 @@ async fn a_deleted_topic_takes_what_was_committed_for_it_along() {
     broker.topic("t", 1, &[]).await;
     assert_eq!(committed(&mut client, 7, "g", topic).await.0, -1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_too_large_for_the_log_is_refused_and_hurts_nobody() {
+    // A request names its group once, but each record of it does too: from a request of 60 kB with a long
+    // name came a batch of 100 MB, and from one of 2 MB a batch whose length no header can hold. The log took
+    // that too, and its partition could never be read again.
+    let broker = TestBroker::start(&[("offsets.topic.num.partitions", "1")]);
+    broker.topic("t", 8, &[]).await;
+    let mut client = broker.connect();
+    let other = commit_request("other", None, "t", 5);
+    client.call::<OffsetCommit>(7, &other).await;
+    let topic = ("t", braid_protocol::Uuid::default());
+    for times in [40, 3_000] {
+        let mut large = commit_request(&"g".repeat(32_767), None, "t", 6);
+        let partition = large.topics[0].partitions[0].clone();
+        large.topics[0].partitions = vec![partition; times];
+        let refused = client.call::<OffsetCommit>(7, &large).await;
+        let answers = &refused.topics[0].partitions;
+        assert_eq!(answers.len(), times);
+        assert!(answers.iter().all(|p| p.error_code == ErrorCode::UNKNOWN_SERVER_ERROR), "{times} times");
+        large.topics[0].partitions.truncate(20);
+        large.topics[0].partitions.iter_mut().for_each(|p| p.committed_offset = 7);
+        let taken = client.call::<OffsetCommit>(7, &large).await;
+        assert!(taken.topics[0].partitions.iter().all(|p| p.error_code.is_ok()), "it fits into a batch");
+        assert_eq!(committed(&mut client, 7, &large.group_id, topic).await.0, 7);
+    }
+    let broker = broker.restart();
+    let mut client = broker.connect();
+    assert_eq!(committed(&mut client, 7, "other", topic).await.0, 5);
+    assert_eq!(committed(&mut client, 7, &"g".repeat(32_767), topic).await.0, 7);
+}

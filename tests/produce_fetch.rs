@@ -248,7 +248,7 @@ async fn offsets_are_found_by_time_and_by_name() {
         let mut records = braid_storage::BatchBuilder::new();
         records.push(time, None, Some(b"v"), &[]);
         records.push(time + 1, None, Some(b"v"), &[]);
-        client.produce_batch("t", 0, records.build().to_bytes()).await;
+        client.produce_batch("t", 0, records.build().unwrap().to_bytes()).await;
     }
     let none = ErrorCode::NONE;
     for (time, expected) in

@@ -33,7 +33,7 @@ fn send(partition: &Arc<Partition>, producer: i64, sequence: i32, value: &str) -
     };
     let mut batch = BatchBuilder::new().producer(producer, 0, sequence).transactional();
     batch.push(TIME + i64::from(sequence), None, Some(value.as_bytes()), &[]);
-    partition.append(&batch.build(), leave, TIME).unwrap().base_offset
+    partition.append(&batch.build().unwrap(), leave, TIME).unwrap().base_offset
 }
 
 fn end(partition: &Arc<Partition>, producer_id: i64, commit: bool) -> i64 {
@@ -287,7 +287,7 @@ async fn a_late_batch_does_not_begin_a_transaction_that_nobody_ends() {
     for (producer, leave) in [(5, None), (6, None), (6, Some(leave))] {
         let mut batch = BatchBuilder::new().producer(producer, 0, 1).transactional();
         batch.push(TIME, None, Some(b"late"), &[]);
-        let refused = partition.append(&batch.build(), leave, TIME).unwrap_err();
+        let refused = partition.append(&batch.build().unwrap(), leave, TIME).unwrap_err();
         assert_eq!(refused.code(), ErrorCode::INVALID_TXN_STATE);
     }
     assert_eq!(partition.last_stable_offset(), partition.watermark());

@@ -43,7 +43,7 @@ async fn written(clean: bool) -> TempDir {
         for value in ["some value", "and another"] {
             batch.push(1_700_000_000_000 + i64::from(n), None, Some(value.as_bytes()), &[]);
         }
-        client.produce_batch("t", 0, batch.build().to_bytes()).await;
+        client.produce_batch("t", 0, batch.build().unwrap().to_bytes()).await;
     }
     client.produce("t", 1, &["alone"]).await;
     if clean {
@@ -61,7 +61,7 @@ fn transactions(partition: &Arc<Partition>) {
         };
         let mut batch = BatchBuilder::new().producer(producer, 0, sequence).transactional();
         batch.push(1_700_000_000_000, None, Some(&[b'x'; 60]), &[]);
-        partition.append(&batch.build(), leave, 1_700_000_000_000).unwrap();
+        partition.append(&batch.build().unwrap(), leave, 1_700_000_000_000).unwrap();
     };
     let end = |producer_id, commit| {
         let marker = Marker { producer_id, producer_epoch: 0, coordinator_epoch: 3, commit };

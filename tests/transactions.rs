@@ -72,7 +72,7 @@ impl Producer {
     fn batch(&self, sequence: i32, value: &str) -> Bytes {
         let mut batch = BatchBuilder::new().producer(self.producer.0, self.producer.1, sequence);
         batch.push(now_ms(), None, Some(value.as_bytes()), &[]);
-        batch.transactional().build().to_bytes()
+        batch.transactional().build().unwrap().to_bytes()
     }
 
     fn request(&self, partition: i32, sequence: i32, value: &str) -> ProduceRequest {

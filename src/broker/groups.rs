@@ -102,7 +102,8 @@ fn replay(partition: &Partition, config: &GroupConfig) -> Result<Groups, Fault> 
 impl Journal for Arc<Partition> {
     type Record = Record;
 
-    /// A decision is plain records, offsets of one transaction, or one marker: one batch in any case.
+    /// A decision is plain records, offsets of one transaction, or one marker: one batch in any case, and no
+    /// larger than any other batch of the topic may be.
     fn append(&self, now: Millis, records: &[Record]) -> Result<i64, ErrorCode> {
         let producer = records.first().and_then(Record::producer);
         let mut batch = match producer {
@@ -111,12 +112,20 @@ impl Journal for Arc<Partition> {
             }
             None => BatchBuilder::new(),
         };
+        let bytes_max = self.batch_bytes_max();
         for (key, value) in records.iter().filter_map(Record::write) {
             batch.push(now, Some(&key), value.as_deref(), &[]);
+            if batch.total_len() > bytes_max {
+                debug!(records = records.len(), "too large for a batch of {OFFSETS_TOPIC}-{}", self.index());
+                return Err(ErrorCode::MESSAGE_TOO_LARGE);
+            }
         }
         let appended = match records {
             [Record::Marker(marker)] => self.append_marker(*marker, now),
-            _ => Partition::append(self, &batch.build(), producer.and_then(|p| p.guard), now),
+            _ => batch
+                .build()
+                .map_err(Fault::Refused)
+                .and_then(|batch| Partition::append(self, &batch, producer.and_then(|p| p.guard), now)),
         };
         match appended {
             Ok(appended) => Ok(appended.last_offset + 1),

@@ -13,7 +13,7 @@ use super::internal::read_back;
 use super::{Broker, OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 use crate::config::BrokerConfig;
 use crate::machine::{Clock, Journal, Millis};
-use crate::topic::{Marker, Partition};
+use crate::topic::{Fault, Marker, Partition};
 use crate::txn::{Coordinator, Ended, Producer, Record, Transactions, TxnConfig, Version};
 
 /// The epoch of the coordinator of a cluster of one, which is never an old one: where a marker of a larger
@@ -209,7 +209,8 @@ impl Journal for TxnLog {
             let (key, value) = record.write();
             batch.push(now, Some(&key), value.as_deref(), &[]);
         }
-        match self.0.append(&batch.build(), None, now) {
+        let built = batch.build().map_err(Fault::Refused);
+        match built.and_then(|batch| self.0.append(&batch, None, now)) {
             Ok(appended) => Ok(appended.last_offset + 1),
             Err(fault) => {
                 error!(error = %fault, "cannot write to {TRANSACTIONS_TOPIC}-{}", self.0.index());

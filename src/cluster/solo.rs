@@ -112,7 +112,8 @@ fn write(log: &mut Log, changes: &[Change], now_ms: i64) -> Result<(), Error> {
         let value = serde_json::to_vec(change).map_err(|e| unreadable(&path, -1, &e))?;
         batch.push(now_ms, Some(change.key().as_bytes()), Some(&value), &[]);
     }
-    match log.append(&batch.build(), None, LEADER_EPOCH, now_ms) {
+    let batch = batch.build().map_err(|e| Error::Io { path: path.clone(), source: io::Error::other(e) })?;
+    match log.append(&batch, None, LEADER_EPOCH, now_ms) {
         Ok(_) => log.sync(),
         Err(AppendError::Storage(error)) => Err(error),
         Err(error) => Err(Error::Io { path, source: io::Error::other(error) }),

@@ -228,6 +228,10 @@ impl Groups {
         if id.len() > TEXT_MAX {
             return offsets::answer_commit(request, |_, _| ErrorCode::INVALID_GROUP_ID).into();
         }
+        if commit.kept_bytes() > self.config.commit_max_bytes {
+            // as the log would answer, but the records are not even made
+            return offsets::answer_commit(request, |_, _| ErrorCode::UNKNOWN_SERVER_ERROR).into();
+        }
         let member = request.member_id.as_str();
         if let Some(response) =
             self.with_member(now, (id, member), out, |group, turn| group.commit(turn, commit))
@@ -381,6 +385,7 @@ impl Machine for Groups {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.due = None;
             }
+            out.cut();
             self.with(now, &id, out, |group, turn| group.wake(turn));
         }
         match self.next_expiry {

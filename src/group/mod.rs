@@ -80,6 +80,9 @@ pub struct GroupConfig {
     pub migration: MigrationPolicy,
     /// `offset.metadata.max.bytes`
     pub offset_metadata_max_bytes: usize,
+    /// Bytes of all records that one commit may want. What the log takes is far less, but to find that out
+    /// they have to be in memory: a request names its group once, and each of its records does too.
+    pub commit_max_bytes: usize,
     /// `offsets.retention.minutes`, in milliseconds
     pub offsets_retention_ms: Millis,
     /// `offsets.retention.check.interval.ms`
@@ -102,6 +105,7 @@ impl Default for GroupConfig {
             consumer_members_max: 1_000,
             migration: MigrationPolicy::Bidirectional,
             offset_metadata_max_bytes: 4_096,
+            commit_max_bytes: 64 << 20,
             offsets_retention_ms: 10_080 * 60_000,
             offsets_retention_check_interval_ms: 600_000,
         }
@@ -131,6 +135,17 @@ pub struct Commit {
 }
 
 impl Commit {
+    /// Size of the records that it wants, or more.
+    fn kept_bytes(&self) -> usize {
+        const NUMBERS: usize = 64;
+        let names = self.request.group_id.len() + NUMBERS;
+        let partitions = self.request.topics.iter().flat_map(|t| {
+            let own = names + t.name.len();
+            t.partitions.iter().map(move |p| own + p.committed_metadata.as_ref().map_or(0, String::len))
+        });
+        partitions.sum()
+    }
+
     /// Whether it says nothing of who in the group commits.
     fn names_nobody(&self) -> bool {
         let request = &self.request;

@@ -217,17 +217,21 @@ impl Group {
         Some(topics?.into_iter().flatten().collect())
     }
 
-    /// Decides that these offsets are forgotten, and with the last one an empty group.
+    /// Decides that these offsets are forgotten, and with the last one an empty group. There may be too many
+    /// for one batch: each is a decision of its own, as in Kafka.
     pub(super) fn forget(&self, turn: &mut Turn<'_>, offsets: Vec<(String, i32)>) {
         let all = offsets.len() == self.offsets.len();
         let group = || turn.group_id.to_owned();
         let tombstone = |(topic, partition)| Record::Offset { group: group(), topic, partition, value: None };
-        let mut records: Vec<Record> = offsets.into_iter().map(tombstone).collect();
+        for tombstone in offsets.into_iter().map(tombstone) {
+            turn.out.cut();
+            turn.out.records.push(tombstone);
+        }
         let buried = all && self.has_nobody();
         if buried && self.recorded {
-            records.push(Record::Group { group: group(), value: None });
+            turn.out.cut();
+            turn.out.records.push(Record::Group { group: group(), value: None });
         }
-        turn.out.records.extend(records);
         if let Some(consumers) = self.consumers.as_ref().filter(|_| buried) {
             consumers.bury(turn);
         }

@@ -64,17 +64,42 @@ pub trait Machine: Sized {
     fn replay(&mut self, record: Self::Record);
 }
 
-/// What comes of one decision.
+/// What comes of one decision, or of several that may share a batch.
 pub struct Effects<M: Machine> {
     /// To be appended together, then replayed in this order.
     pub records: Vec<M::Record>,
     /// To be answered once the records, and all before them, are durable.
     pub replies: Vec<(Ticket, M::Reply)>,
+    /// How many records and replies there were at each [`Effects::cut`].
+    cuts: Vec<(usize, usize)>,
 }
 
 impl<M: Machine> Default for Effects<M> {
     fn default() -> Self {
-        Effects { records: Vec::new(), replies: Vec::new() }
+        Effects { records: Vec::new(), replies: Vec::new(), cuts: Vec::new() }
+    }
+}
+
+impl<M: Machine> Effects<M> {
+    /// One decision ends here and another begins: if together they are too large for one batch of the log,
+    /// they may be in two. What lies between two cuts is written as a whole or not at all.
+    pub fn cut(&mut self) {
+        self.cuts.push((self.records.len(), self.replies.len()));
+    }
+
+    /// Takes away the second half, from the cut that is nearest to the middle; none if this is one decision.
+    fn halve(&mut self) -> Option<Self> {
+        let (len, middle) = (self.records.len(), self.records.len() / 2);
+        let next = self.cuts.partition_point(|(records, _)| *records < middle);
+        let around = [Some(next), next.checked_sub(1)];
+        let (at, (records, replies)) = around
+            .into_iter()
+            .flatten()
+            .filter_map(|at| Some((at, *self.cuts.get(at)?)))
+            .find(|(_, (records, _))| (1..len).contains(records))?;
+        let cuts = self.cuts.split_off(at).into_iter().map(|(a, b)| (a - records, b - replies)).collect();
+        let (records, replies) = (self.records.split_off(records), self.replies.split_off(replies));
+        Some(Effects { records, replies, cuts })
     }
 }
 
@@ -83,8 +108,8 @@ pub trait Journal: Send + Sync + 'static {
     /// What it keeps.
     type Record;
 
-    /// Appends all records, as one or more batches, or none of them; returns the offset after the last. Says
-    /// in the broker's log why it cannot.
+    /// Appends all records as one batch, or none of them; returns the offset after the last. Says in the
+    /// broker's log why it cannot. MESSAGE_TOO_LARGE may be because there are too many of them.
     fn append(&self, now: Millis, records: &[Self::Record]) -> Result<i64, ErrorCode>;
 
     /// The offset below which everything is durable.
@@ -146,7 +171,7 @@ pub type Answer<M> = oneshot::Sender<Result<<M as Machine>::Reply, ErrorCode>>;
 
 /// Inputs taken from the channel at once.
 const BATCH_MAX: usize = 1_024;
-/// Records that inputs which share an append may pile up: far from what fits into one batch of a log.
+/// Records that inputs which share an append may pile up.
 const RECORDS_MAX: usize = 1_024;
 /// Answers that wait for the disk, above which no more inputs are taken.
 const HELD_MAX: usize = 16_384;
@@ -239,6 +264,7 @@ impl<M: Machine, J: Journal<Record = M::Record>> Driver<M, J> {
             }
             self.next += 1;
             self.parked.insert(self.next, answer);
+            effects.cut();
             self.machine.handle(now, self.next, input, &mut effects);
             if alone || effects.records.len() >= RECORDS_MAX {
                 self.settle(now, &mut effects);
@@ -247,28 +273,44 @@ impl<M: Machine, J: Journal<Record = M::Record>> Driver<M, J> {
         self.settle(now, &mut effects);
     }
 
-    /// Appends, replays, and lets the replies wait for the journal. False if nothing could be appended.
+    /// Appends, replays, and lets the replies wait for the journal. What is too large for one batch becomes
+    /// several, as far as it can be cut; a decision that is too large by itself is refused alone. False if
+    /// something could not be appended.
     fn settle(&mut self, now: Millis, effects: &mut Effects<M>) -> bool {
-        let Effects { records, replies } = std::mem::take(effects);
-        if !records.is_empty() {
-            match self.journal.append(now, &records) {
-                Ok(end) => self.end = end,
+        let (mut parts, mut whole) = (vec![std::mem::take(effects)], true);
+        while let Some(mut part) = parts.pop() {
+            let appended = match part.records.as_slice() {
+                [] => Ok(self.end),
+                records => self.journal.append(now, records),
+            };
+            match appended {
+                Ok(end) => {
+                    self.end = end;
+                    self.settled(part);
+                }
+                Err(ErrorCode::MESSAGE_TOO_LARGE) if let Some(second) = part.halve() => {
+                    parts.extend([second, part]);
+                }
                 Err(code) => {
-                    tracing::debug!(%code, records = records.len(), "coordinator records not appended");
-                    for (ticket, _) in replies {
+                    whole = false;
+                    tracing::debug!(%code, records = part.records.len(), "coordinator records not appended");
+                    for (ticket, _) in part.replies {
                         self.parked.remove(&ticket).map(|answer| answer.send(Err(code)));
                     }
-                    return false;
                 }
             }
         }
+        whole
+    }
+
+    /// The records are in the journal.
+    fn settled(&mut self, Effects { records, replies, .. }: Effects<M>) {
         records.into_iter().for_each(|r| self.machine.replay(r));
         for (ticket, reply) in replies {
             if let Some(answer) = self.parked.remove(&ticket) {
                 self.held.push_back(Held { end: self.end, answer, reply });
             }
         }
-        true
     }
 
     /// Sends what rests on durable records only.

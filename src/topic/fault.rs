@@ -9,7 +9,7 @@ use braid_storage::{AppendError, Error, Invalid, ReadError, Refusal};
 pub enum Fault {
     /// The batch breaks a rule of the format or of the topic.
     #[error("{}", .0.message)]
-    Refused(Refusal),
+    Refused(#[from] Refusal),
     /// The log would not have it: out of sequence, an old producer, or the disk.
     #[error(transparent)]
     Append(#[from] AppendError),

@@ -169,6 +169,11 @@ impl Partition {
         self.settings.read().durability
     }
 
+    /// How large a batch may be: `max.message.bytes`.
+    pub fn batch_bytes_max(&self) -> usize {
+        self.settings.read().rules.max_message_bytes
+    }
+
     /// The folder of `log.dirs` that it lies in.
     pub fn home(&self) -> &Arc<Path> {
         &self.home.path
@@ -284,7 +289,7 @@ impl Partition {
         let batch = BatchBuilder::new().producer(producer_id, producer_epoch, -1);
         let mut batch = batch.transactional().control();
         batch.push_marker(now_ms, commit, coordinator_epoch);
-        self.append(&batch.build(), None, now_ms)
+        self.append(&batch.build()?, None, now_ms)
     }
 
     /// Moves the watermark to `offset`, below which lie the first `bytes` that were ever appended, and the

@@ -2,7 +2,9 @@
 
 use bytes::{BufMut, Bytes};
 
-use crate::batch::{HEADER_LEN, Header, LENGTH_END, MAGIC, NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP};
+use crate::batch::{
+    HEADER_LEN, Header, Invalid, LENGTH_END, MAGIC, NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP, Refusal,
+};
 use crate::codec::Codec;
 use crate::validate::Checked;
 
@@ -99,13 +101,14 @@ impl BatchBuilder {
         HEADER_LEN + self.body.len()
     }
 
-    /// The finished batch, with base offset 0.
-    pub fn build(self) -> Checked {
+    /// The finished batch, with base offset 0; refused if its length does not fit into the header.
+    pub fn build(self) -> Result<Checked, Refusal> {
+        let batch_length = batch_length(self.body.len())?;
         let (producer_id, producer_epoch, base_sequence) =
             self.producer.unwrap_or((NO_PRODUCER_ID, -1, NO_SEQUENCE));
         let mut header = Header {
             base_offset: 0,
-            batch_length: (HEADER_LEN - LENGTH_END + self.body.len()) as i32,
+            batch_length,
             partition_leader_epoch: -1,
             magic: MAGIC,
             crc: 0,
@@ -119,8 +122,15 @@ impl BatchBuilder {
             records_count: self.count,
         };
         header.crc = header.crc_with(&self.body);
-        Checked { header, body: self.body.into() }
+        Ok(Checked { header, body: self.body.into() })
     }
+}
+
+/// What the header says of the length of a batch with so many bytes of records.
+fn batch_length(body: usize) -> Result<i32, Refusal> {
+    let length = HEADER_LEN - LENGTH_END + body;
+    i32::try_from(length)
+        .map_err(|_| Refusal::new(Invalid::TooLarge, format!("a batch cannot be {length} bytes long")))
 }
 
 impl Checked {
@@ -144,4 +154,18 @@ pub(crate) fn put_varlong(into: &mut Vec<u8>, value: i64) {
 pub(crate) fn put_nullable(into: &mut Vec<u8>, bytes: Option<&[u8]>) {
     put_varlong(into, bytes.map_or(-1, |bytes| bytes.len() as i64));
     into.extend_from_slice(bytes.unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_that_does_not_fit_into_the_header_is_refused() {
+        // The length wrapped around, and the log took the batch: a partition of __consumer_offsets that
+        // nobody could read any more, from one commit of many partitions by a group with a long name.
+        let most = i32::MAX as usize - (HEADER_LEN - LENGTH_END);
+        assert_eq!(batch_length(most), Ok(i32::MAX));
+        assert_eq!(batch_length(most + 1).map_err(|refusal| refusal.why), Err(Invalid::TooLarge));
+    }
 }

@@ -266,7 +266,7 @@ mod tests {
         for n in 0..100 {
             let mut batch = BatchBuilder::new();
             batch.push(time(n), None, Some(b"x"), &[]);
-            let header = Header { base_offset: 1000 + n, ..*batch.build().header() };
+            let header = Header { base_offset: 1000 + n, ..*batch.build().unwrap().header() };
             indexes.append(&header, position, interval);
             position += header.total_len() as u64;
         }

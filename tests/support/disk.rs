@@ -60,7 +60,7 @@ pub fn transact(partition: &Arc<Partition>, producer_id: i64, ends: Option<bool>
     let sequence = partition.with_log(last)? + 1;
     let mut batch = BatchBuilder::new().producer(producer_id, 0, sequence).transactional();
     batch.push(NOW, None, Some(&[b'x'; 40]), &[]);
-    Ok(partition.append(&batch.build(), leave, NOW)?.last_offset)
+    Ok(partition.append(&batch.build().unwrap(), leave, NOW)?.last_offset)
 }
 
 /// Every record of a log, by offset; the bounds are checked on the way.

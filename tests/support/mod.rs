@@ -258,7 +258,7 @@ pub fn batch(values: &[&str]) -> Bytes {
     for value in values {
         batch.push(now_ms(), None, Some(value.as_bytes()), &[]);
     }
-    batch.build().to_bytes()
+    batch.build().unwrap().to_bytes()
 }
 
 /// The same, from an idempotent producer.
@@ -267,7 +267,7 @@ pub fn batch_of(producer: i64, epoch: i16, sequence: i32, values: &[&str]) -> By
     for value in values {
         batch.push(now_ms(), None, Some(value.as_bytes()), &[]);
     }
-    batch.build().to_bytes()
+    batch.build().unwrap().to_bytes()
 }
 
 /// Milliseconds since the epoch.

@@ -23,6 +23,8 @@ struct Inner {
     appends: Vec<usize>,
     fails: Option<ErrorCode>,
     synced: bool,
+    /// Records in one append, if that has a limit.
+    most: Option<usize>,
 }
 
 impl Memory {
@@ -48,6 +50,9 @@ impl Journal for Memory {
         let mut inner = self.inner.lock().unwrap();
         if let Some(code) = inner.fails {
             return Err(code);
+        }
+        if inner.most.is_some_and(|most| records.len() > most) {
+            return Err(ErrorCode::MESSAGE_TOO_LARGE);
         }
         inner.records.extend_from_slice(records);
         let end = inner.records.len() as i64;
@@ -177,6 +182,39 @@ async fn no_append_mixes_transactions() {
         let alone = matches!(together, [Record::Marker(_) | Record::TxnOffset { .. }]);
         assert!(alone || together.iter().all(|r| matches!(r, Record::Offset { .. })), "{together:?}");
     }
+}
+
+/// A commit of so many partitions, by a consumer that shares no group.
+fn wide(group: &str, partitions: i32) -> Commit {
+    let mut commit = commit("", -1, 7);
+    commit.request.group_id = group.into();
+    let one = |partition_index| OffsetCommitRequestPartition { partition_index, ..Default::default() };
+    commit.request.topics[0].partitions = (0..partitions).map(one).collect();
+    commit
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_large_for_a_batch_is_cut_where_decisions_end() {
+    // Commits that came together shared one batch, however large, and so did all the tombstones of a topic or
+    // of an old group. At two gigabytes the log was broken.
+    let journal = Memory::new(true);
+    journal.inner.lock().unwrap().most = Some(10);
+    let coordinator = start(&journal);
+    let sizes = [3, 9, 11, 1, 4, 4, 4, 10, 2, 30, 5];
+    let asks = sizes.iter().enumerate().map(|(n, size)| {
+        let (coordinator, commit) = (coordinator.clone(), wide(&format!("g{n}"), *size));
+        tokio::spawn(async move { coordinator.commit(commit).await.map(code) })
+    });
+    for (size, asked) in sizes.iter().zip(asks.collect::<Vec<_>>()) {
+        let expected = if *size > 10 { Err(ErrorCode::UNKNOWN_SERVER_ERROR) } else { Ok(ErrorCode::NONE) };
+        assert_eq!(asked.await.unwrap(), expected, "{size} partitions");
+    }
+    assert_eq!(coordinator.stats().await.unwrap().groups(), 9, "the others are unhurt");
+    let appends = journal.inner.lock().unwrap().appends.len();
+    assert!((5..=9).contains(&appends), "{appends} batches");
+    coordinator.forget_topic("t").await.unwrap();
+    assert_eq!(coordinator.stats().await.unwrap().groups(), 0);
+    assert!(journal.inner.lock().unwrap().appends.len() > appends + 4);
 }
 
 #[tokio::test(start_paused = true)]

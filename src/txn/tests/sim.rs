@@ -292,7 +292,7 @@ impl World {
         let mut batch = BatchBuilder::new().producer(producer_id, epoch, sequence).transactional();
         batch.push(START, None, None, &[]);
         let entry = Entry::Data { producer_id, txn: packet.txn, sequence };
-        let answer = shelf.append(&batch.build(), guard, entry).map(|()| packet.producer);
+        let answer = shelf.append(&batch.build().unwrap(), guard, entry).map(|()| packet.producer);
         self.respond(packet, answer);
     }
 
@@ -351,7 +351,7 @@ impl World {
         let mut batch = BatchBuilder::new().producer(producer.0, producer.1, -1).transactional().control();
         batch.push_marker(START, commit, 0);
         let entry = Entry::Marker { producer_id: producer.0, commit };
-        let written = self.shelves[index as usize].append(&batch.build(), None, entry);
+        let written = self.shelves[index as usize].append(&batch.build().unwrap(), None, entry);
         assert!(matches!(written, Ok(()) | Err(ErrorCode::INVALID_PRODUCER_EPOCH)), "{written:?}");
     }
 

@@ -50,7 +50,7 @@ fn every_codec_is_checked_and_read() {
     for count in [1, 10, 3000] {
         let mut builder = BatchBuilder::new();
         fill(&mut builder, NOW, count, 20);
-        let plain = builder.build();
+        let plain = builder.build().unwrap();
         let wanted: Vec<_> = records(&plain.to_bytes()).unwrap().map(Result::unwrap).collect();
         assert_eq!(wanted.len(), count);
         for (name, codec, body) in compressed(plain.body()) {
@@ -68,7 +68,7 @@ fn every_codec_is_checked_and_read() {
 fn a_record_larger_than_any_window_is_read() {
     let mut builder = BatchBuilder::new();
     builder.push(NOW, None, Some(&[b'z'; 300_000]), &[]).push(NOW, Some(b"k"), None, &[]);
-    let plain = builder.build();
+    let plain = builder.build().unwrap();
     for (name, codec, body) in compressed(plain.body()) {
         let bytes = with_body(plain.header(), codec, &body);
         assert!(validate(&bytes, &rules(), NOW).is_ok(), "{name}");
@@ -82,7 +82,7 @@ fn what_grows_too_large_is_refused() {
     for _ in 0..50 {
         builder.push(NOW, None, Some(&[0; 10_000]), &[]);
     }
-    let plain = builder.build();
+    let plain = builder.build().unwrap();
     let strict = braid_storage::Rules { max_decompressed_bytes: 400_000, ..rules() };
     for (name, codec, body) in compressed(plain.body()).into_iter().skip(1) {
         let bytes = with_body(plain.header(), codec, &body);
@@ -95,7 +95,7 @@ fn what_grows_too_large_is_refused() {
 fn a_damaged_stream_is_an_invalid_record() {
     let mut builder = BatchBuilder::new();
     fill(&mut builder, NOW, 200, 30);
-    let plain = builder.build();
+    let plain = builder.build().unwrap();
     for (name, codec, body) in compressed(plain.body()) {
         for cut in [0, 1, body.len() / 2] {
             let bytes = with_body(plain.header(), codec, &body[..cut]);

@@ -25,7 +25,7 @@ fn step_batch(n: i64) -> (Checked, i64, usize) {
     let sequence = (0..n).filter(|m| m % 3 == n % 3).map(|m| 1 + m as i32 % 3).sum();
     let mut builder = BatchBuilder::new().producer(n % 3, 0, sequence);
     fill(&mut builder, time, count, 50 + (n as usize * 13) % 90);
-    (builder.build(), time, count)
+    (builder.build().unwrap(), time, count)
 }
 
 /// A disk with a data folder on it.
@@ -213,7 +213,7 @@ fn a_snapshot_of_lost_batches_does_not_come_back_when_the_log_has_grown_again() 
     assert_eq!((log.end_offset(), log.producers().len()), (0, 0));
     let mut others = BatchBuilder::new();
     fill(&mut others, 1, 3, 0);
-    log.append(&others.build(), None, 0, NOW).unwrap();
+    log.append(&others.build().unwrap(), None, 0, NOW).unwrap();
     log.sync().unwrap();
     let mut log = recover(&disk.crash(Loss::Everything));
     assert_eq!((log.end_offset(), log.producers().len()), (3, 0));

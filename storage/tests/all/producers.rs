@@ -34,7 +34,7 @@ fn end_txn(log: &mut Log, id: i64, epoch: i16, coordinator: i32) -> Result<Appen
 }
 
 fn finish(log: &mut Log, builder: BatchBuilder) -> Result<Appended, ProducerError> {
-    let batch = builder.build();
+    let batch = builder.build().unwrap();
     let leave = leave(log, &batch);
     match log.append(&batch, leave, 0, NOW) {
         Err(AppendError::Producer(error)) => Err(error),
@@ -124,7 +124,7 @@ fn begin(
 ) -> Result<Appended, ProducerError> {
     let mut builder = BatchBuilder::new().producer(id, epoch, sequence).transactional();
     builder.push(NOW, None, Some(b"v"), &[]);
-    match log.append(&builder.build(), leave, 0, NOW) {
+    match log.append(&builder.build().unwrap(), leave, 0, NOW) {
         Err(AppendError::Producer(error)) => Err(error),
         appended => Ok(appended.unwrap()),
     }

@@ -164,7 +164,7 @@ fn work(disk: &SimDisk, outside: &mut Outside) -> Result<(), Error> {
         let mut builder = BatchBuilder::new().producer(7, 0, n as i32);
         fill(&mut builder, NOW + n, 1, 150);
         outside.model.push(NOW + n, 1);
-        match log.append(&builder.build(), None, n as i32 / 10, NOW) {
+        match log.append(&builder.build().unwrap(), None, n as i32 / 10, NOW) {
             Err(AppendError::Storage(error)) => return Err(error),
             appended => appended.unwrap(),
         };

@@ -33,7 +33,7 @@ pub(crate) fn rules() -> Rules {
 pub(crate) fn batch(time: i64, count: usize, padding: usize) -> Checked {
     let mut builder = BatchBuilder::new();
     fill(&mut builder, time, count, padding);
-    builder.build()
+    builder.build().unwrap()
 }
 
 pub(crate) fn fill(builder: &mut BatchBuilder, time: i64, count: usize, padding: usize) {

@@ -37,7 +37,7 @@ fn recovery_points() -> std::path::PathBuf {
 fn marker(producer: i64, commit: bool) -> Checked {
     let mut builder = BatchBuilder::new().producer(producer, 0, -1).transactional().control();
     builder.push_marker(NOW, commit, 1);
-    builder.build()
+    builder.build().unwrap()
 }
 
 impl Work {
@@ -64,7 +64,7 @@ impl Work {
         }
         fill(&mut builder, base, count, 60);
         self.model.data(base, base + count as i64 - 1, producer);
-        append(log, &builder.build())
+        append(log, &builder.build().unwrap())
     }
 
     fn run(&mut self) -> Result<Log, Error> {

@@ -115,7 +115,7 @@ fn records_that_are_malformed() {
     }
     let mut headers = BatchBuilder::new();
     headers.push(NOW, None, None, &[(b"a", Some(b"b"))]);
-    let plain = headers.build();
+    let plain = headers.build().unwrap();
     assert!(validate(&plain.to_bytes(), &rules(), NOW).is_ok());
     // ... null key, null value, header count 1, name "a", value "b".
     for (at, byte) in [(6, 0x04), (6, 0x01), (6, 0x00), (7, 0x01), (7, 0x7e), (9, 0x7e), (9, 0x03)] {
@@ -165,7 +165,7 @@ fn compacted_topics_want_keys() {
     let compacted = Rules { compacted: true, ..rules() };
     let mut builder = BatchBuilder::new();
     builder.push(NOW, Some(b""), None, &[]).push(NOW, None, Some(b"v"), &[]).push(NOW, None, None, &[]);
-    let plain = builder.build();
+    let plain = builder.build().unwrap();
     for (name, codec, body) in compressed(plain.body()) {
         let bytes = with_body(plain.header(), codec, &body);
         let refusal = refusal(&bytes, &compacted);
@@ -183,7 +183,7 @@ fn timestamps_out_of_bounds() {
     for time in [NOW - 100, NOW + 50, NOW - 101, NOW + 51, -1] {
         builder.push(time, None, None, &[]);
     }
-    let refused = refusal(&builder.build().to_bytes(), &bounded);
+    let refused = refusal(&builder.build().unwrap().to_bytes(), &bounded);
     assert_eq!(refused.why, Invalid::InvalidTimestamp);
     assert_eq!(refused.records.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [2, 3]);
     assert!(refused.records[0].1.contains(&(NOW - 101).to_string()), "{:?}", refused.records);

@@ -45,7 +45,7 @@ fn put(log: &mut Log, time: i64, pairs: &[(&str, Option<&str>)]) -> i64 {
     for (key, value) in pairs {
         batch.push(time, Some(key.as_bytes()), value.map(str::as_bytes), &[(b"h", Some(b"1")), (b"n", None)]);
     }
-    log.append(&batch.build(), None, 0, time).unwrap().base_offset
+    log.append(&batch.build().unwrap(), None, 0, time).unwrap().base_offset
 }
 
 fn offsets(log: &Log) -> Vec<i64> {

@@ -155,7 +155,7 @@ impl Story {
             let (key, value) = (key.as_deref(), value.as_deref());
             builder.push(time, key.map(str::as_bytes), value.map(str::as_bytes), &[(b"name", Some(b"v"))]);
         }
-        let batch = sent(builder.build(), dice, self.now);
+        let batch = sent(builder.build().unwrap(), dice, self.now);
         let txn = within.then(|| {
             *self.open.entry(producer).or_insert_with(|| {
                 self.txns.push(Txn::default());
@@ -172,7 +172,7 @@ impl Story {
         // Even if the power goes now, it may be found later.
         self.txns[txn] = Txn { committed: Some(commit), marker: Some(offset) };
         self.open.remove(&producer);
-        self.write(&marker.build(), Some(txn), true)
+        self.write(&marker.build().unwrap(), Some(txn), true)
     }
 
     fn write(&mut self, batch: &Checked, txn: Option<usize>, marker: bool) -> Result<(), Error> {

@@ -12,7 +12,7 @@ use crate::support::{DIR, NOW, leave, open, read_all};
 fn send(log: &mut Log, producer: i64, sequence: i32, key: &str) -> Result<i64, AppendError> {
     let mut batch = BatchBuilder::new().producer(producer, 0, sequence).transactional();
     batch.push(NOW, Some(key.as_bytes()), Some(b"v"), &[]);
-    let batch = batch.build();
+    let batch = batch.build().unwrap();
     let leave = leave(log, &batch);
     log.append(&batch, leave, 0, NOW).map(|appended| appended.base_offset)
 }
@@ -20,7 +20,7 @@ fn send(log: &mut Log, producer: i64, sequence: i32, key: &str) -> Result<i64, A
 fn end(log: &mut Log, producer: i64, commit: bool) {
     let mut marker = BatchBuilder::new().producer(producer, 0, -1).transactional().control();
     marker.push_marker(NOW, commit, 1);
-    log.append(&marker.build(), None, 0, NOW).unwrap();
+    log.append(&marker.build().unwrap(), None, 0, NOW).unwrap();
 }
 
 /// Base offset, records, and whether it has a horizon, of each batch.
@@ -98,7 +98,7 @@ fn a_producer_goes_on_where_it_was_even_if_nothing_of_it_is_left() {
     for n in 0..3 {
         let mut batch = BatchBuilder::new().producer(9, 0, n * 2);
         batch.push(NOW, Some(b"k"), Some(b"v"), &[]).push(NOW, Some(b"k"), Some(b"v"), &[]);
-        log.append(&batch.build(), None, 0, NOW).unwrap();
+        log.append(&batch.build().unwrap(), None, 0, NOW).unwrap();
     }
     put(&mut log, NOW, &[("k", Some("last")), ("j", Some("1"))]);
     for _ in 0..2 {
@@ -110,10 +110,13 @@ fn a_producer_goes_on_where_it_was_even_if_nothing_of_it_is_left() {
     let mut log = open(Arc::new(disk.clone()), OpenMode::Recover { recovery_point: 8 }).unwrap();
     let mut batch = BatchBuilder::new().producer(9, 0, 5);
     batch.push(NOW, Some(b"k"), Some(b"v"), &[]);
-    assert!(matches!(log.append(&batch.build(), None, 0, NOW), Err(AppendError::Producer(_))), "a gap");
+    assert!(
+        matches!(log.append(&batch.build().unwrap(), None, 0, NOW), Err(AppendError::Producer(_))),
+        "a gap"
+    );
     let mut batch = BatchBuilder::new().producer(9, 0, 6);
     batch.push(NOW, Some(b"k"), Some(b"v"), &[]);
-    assert_eq!(log.append(&batch.build(), None, 0, NOW).unwrap().base_offset, 8);
+    assert_eq!(log.append(&batch.build().unwrap(), None, 0, NOW).unwrap().base_offset, 8);
 }
 
 #[test]
@@ -124,7 +127,7 @@ fn a_marker_that_is_all_that_is_known_of_a_producer_keeps_its_epoch() {
     // The coordinator ends the transaction with the next epoch (KIP-890).
     let mut marker = BatchBuilder::new().producer(5, 1, -1).transactional().control();
     marker.push_marker(NOW, false, 1);
-    log.append(&marker.build(), None, 0, NOW).unwrap();
+    log.append(&marker.build().unwrap(), None, 0, NOW).unwrap();
     put(&mut log, NOW, &[("z", Some("1"))]);
     for _ in 0..3 {
         clean(&mut log, &rules, 0, NOW);

@@ -65,7 +65,7 @@ fn batch(records: usize, size: usize, sequence: i32) -> BatchBuilder {
 }
 
 fn batches(count: i32) -> Vec<Checked> {
-    (0..count).map(|number| batch(16, 1024, number * 16).build()).collect()
+    (0..count).map(|number| batch(16, 1024, number * 16).build().expect("it is small")).collect()
 }
 
 /// A request as it lies behind its length.
@@ -79,7 +79,7 @@ fn done_with<T>(value: T) {
 }
 
 fn read_produce(_: &Path) -> Work {
-    let records = Some(batch(16, 1024, 0).build().to_bytes());
+    let records = Some(batch(16, 1024, 0).build().expect("it is small").to_bytes());
     let partition_data = vec![PartitionProduceData { index: 0, records }];
     let topic = TopicProduceData { topic_id: Uuid([1; 16]), partition_data, ..Default::default() };
     let asked =
@@ -98,7 +98,7 @@ fn read_fetch(_: &Path) -> Work {
 }
 
 fn validated(records: usize, size: usize) -> Work {
-    let bytes = batch(records, size, 0).build().to_bytes();
+    let bytes = batch(records, size, 0).build().expect("it is small").to_bytes();
     let rules = Rules {
         max_message_bytes: 1 << 20,
         segment_bytes: 1 << 30,
