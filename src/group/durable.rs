@@ -86,16 +86,20 @@ impl Group {
             members,
         } = value;
         let mut known = std::mem::take(&mut self.members);
-        self.instances.clear();
+        let instances = std::mem::take(&mut self.instances);
         for m in members {
             let id = m.member_id.clone();
+            let replaced = m.group_instance_id.as_ref().and_then(|instance| instances.get(instance));
             if let Some(instance) = &m.group_instance_id {
                 self.instances.insert(instance.clone(), id.clone());
             }
             let member = replayed(m, protocol.as_deref());
             let member = match known.remove(&id) {
                 Some(known) => known.updated(member),
-                None => member,
+                None => match replaced.and_then(|old| known.remove(old)) {
+                    Some(old) => Member { protocols: old.all_protocols(&member), ..member },
+                    None => member,
+                },
             };
             self.members.insert(id, member);
         }
@@ -131,15 +135,20 @@ impl Group {
 impl Member {
     /// What the record says, and what only memory knows: also the protocols that were not chosen.
     fn updated(self, recorded: Member) -> Member {
-        let same = recorded.protocols.iter().all(|p| self.protocols.contains(p));
         Member {
-            protocols: if same { self.protocols } else { recorded.protocols },
+            protocols: self.all_protocols(&recorded),
             expires: self.expires,
             waits: self.waits,
             must_sync: self.must_sync,
             is_new: self.is_new,
             ..recorded
         }
+    }
+
+    /// What it speaks, if that agrees with the record, which says no more than what was chosen.
+    fn all_protocols(&self, recorded: &Member) -> Vec<(String, Bytes)> {
+        let same = recorded.protocols.iter().all(|p| self.protocols.contains(p));
+        if same { self.protocols.clone() } else { recorded.protocols.clone() }
     }
 }
 

@@ -188,6 +188,9 @@ impl Group {
         if self.state == State::Stable && self.same_without_rebalance(old_id, &new) {
             let response = self.rejoined(join, old_id, &new);
             self.record_replaced(turn, old_id, id, &new);
+            if let Some(old) = self.members.get_mut(old_id) {
+                old.protocols = new.protocols; // the record has only the elected one, see `Group::replay`
+            }
             return turn.reply(ticket, response);
         }
         let Some(old) = self.members.remove(old_id) else { return };

@@ -174,3 +174,34 @@ fn a_rebalance_that_nobody_joins_waits_for_the_sessions_without_spinning() {
     assert_eq!((sim.state().as_str(), sim.now - begun), ("Empty", Millis::from(SESSION)));
     assert!((5..20).contains(&wakes), "{wakes}");
 }
+
+#[test]
+fn static_members_change_their_protocol_in_two_rounds() {
+    // The way that Kafka's documentation describes: first all restart with both assignors, then with the new
+    // one alone. Who came back to the stable group was remembered with the elected one only, so in the second
+    // round the first had nothing in common with the others, and was refused for ever.
+    let mut sim = stable();
+    let come_back = |sim: &mut Sim, instance: &str, name: &str, protocols: &[&str]| {
+        let mut back = Join { version: 5, ..join("", name, protocols) };
+        back.request.group_instance_id = Some(instance.into());
+        sim.ask(Input::Join(back))
+    };
+    for (instance, name) in [("i", "i-2"), ("j", "j-2")] {
+        let back = come_back(&mut sim, instance, name, &["range", "sticky"]);
+        assert_eq!(sim.joined(back).unwrap().protocol_name.as_deref(), Some("range"));
+        assert_eq!(sim.state(), "Stable");
+    }
+    let back = come_back(&mut sim, "i", "i-3", &["sticky"]);
+    assert_eq!((sim.joined(back), sim.state()), (None, "PreparingRebalance".into()));
+    let mut again = Join { version: 5, ..join("j-2", "", &["range", "sticky"]) };
+    again.request.group_instance_id = Some("j".into());
+    let again = sim.ask(Input::Join(again));
+    for ticket in [back, again] {
+        let joined = sim.joined(ticket).unwrap();
+        assert_eq!((joined.error_code, joined.protocol_name.as_deref()), (ErrorCode::NONE, Some("sticky")));
+    }
+    sim.sync_all(&["i-3", "j-2"], 2);
+    let back = come_back(&mut sim, "j", "j-3", &["sticky"]);
+    assert_eq!(sim.joined(back).unwrap().error_code, ErrorCode::NONE);
+    assert_eq!(sim.state(), "Stable");
+}
