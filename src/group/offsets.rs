@@ -175,11 +175,14 @@ impl Group {
     /// transaction may change an offset it stays, and the group with it.
     pub(super) fn expire(&self, turn: &mut Turn<'_>) {
         let subscribed = self.subscribed_topics();
-        let is_over = |topic: &str, value: &OffsetCommitValue| match value.expire_timestamp {
-            -1 => self
-                .kept_since(topic, value, subscribed.as_ref())
-                .is_some_and(|t| t.saturating_add(turn.config.offsets_retention_ms) <= turn.now),
-            at => at <= turn.now,
+        let is_over = |topic: &str, value: &OffsetCommitValue| {
+            self.kept_since(topic, value, subscribed.as_ref()).is_some_and(|since| {
+                let ends = match value.expire_timestamp {
+                    -1 => since.saturating_add(turn.config.offsets_retention_ms),
+                    at => at,
+                };
+                ends <= turn.now
+            })
         };
         let over = self.known(|topic, _, kept| {
             !kept.is_pending() && kept.committed.as_ref().is_some_and(|value| is_over(topic, value))

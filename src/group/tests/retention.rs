@@ -76,6 +76,23 @@ fn a_client_of_old_may_say_how_long() {
 }
 
 #[test]
+fn what_a_live_member_reads_is_kept_for_longer_than_it_said() {
+    // A client of OffsetCommit v2 to v4 says how long, and a consumer that is idle for longer came back to
+    // nothing: the time that was said counted while the offset was in use, too.
+    let mut sim = Sim::stable(&["a"]);
+    let mut short = commit("a", 1, 5);
+    short.request.retention_time_ms = 1_000;
+    sim.commit_as(short.clone());
+    short.request.topics[0].name = "old".into();
+    sim.commit_as(short);
+    live_on(&mut sim, &["a"], 2 * CHECK);
+    assert_eq!(sim.fetch(None), [("t".into(), 0, 5)], "nobody reads the other topic");
+    sim.leave("a", None);
+    sim.advance(CHECK);
+    assert_eq!(sim.committed(), -1);
+}
+
+#[test]
 fn a_group_can_be_deleted_when_nobody_is_in_it() {
     let mut sim = Sim::stable(&["a"]);
     sim.commit("a", 1, 5);
