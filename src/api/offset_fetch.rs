@@ -1,6 +1,6 @@
 //! OffsetFetch (key 9): how far groups have read. What was never committed is offset -1, and no error.
 //!
-//! v2: null topics are all topics; v5 leader epochs; v7 UNSTABLE_OFFSET_COMMIT, if wanted, for what an open
+//! v2: null topics are all topics, and an error of the group has a field of its own; v5 leader epochs; v7 UNSTABLE_OFFSET_COMMIT, if wanted, for what an open
 //! transaction may yet change (KIP-447); v8 many groups; v10 names topics by id. Only what is durable is
 //! told.
 
@@ -13,6 +13,8 @@ use braid_protocol::api::offset_fetch::{
 
 use super::{Context, Handled, Handler};
 
+/// The first version that can tell an error of the group as a whole.
+const GROUP_ERROR_FROM: i16 = 2;
 /// The first version with many groups.
 const MANY_FROM: i16 = 8;
 /// The first version that names topics by id.
@@ -31,7 +33,12 @@ impl Handler for OffsetFetch {
             });
             let topics = topics.map(Iterator::collect);
             let group = OffsetFetchRequestGroup { group_id: request.group_id, topics, ..Default::default() };
-            return Ok(single(fetch(&cx, group, stable).await));
+            let asked = group.topics.clone().filter(|_| cx.version < GROUP_ERROR_FROM).unwrap_or_default();
+            let mut fetched = fetch(&cx, group, stable).await;
+            if !fetched.error_code.is_ok() {
+                fetched.topics = asked.iter().map(|topic| refuse(topic, fetched.error_code)).collect();
+            }
+            return Ok(single(fetched));
         }
         let mut groups = Vec::with_capacity(request.groups.len());
         for group in request.groups {
@@ -93,11 +100,12 @@ fn refuse(topic: &OffsetFetchRequestTopics, error_code: ErrorCode) -> OffsetFetc
     let one = |index: &i32| OffsetFetchResponsePartitions {
         partition_index: *index,
         committed_offset: -1,
+        metadata: Some(String::new()),
         error_code,
         ..Default::default()
     };
     let partitions = topic.partition_indexes.iter().map(one).collect();
-    OffsetFetchResponseTopics { topic_id: topic.topic_id, partitions, ..Default::default() }
+    OffsetFetchResponseTopics { name: topic.name.clone(), topic_id: topic.topic_id, partitions }
 }
 
 /// The shape of the response before there could be many groups.
