@@ -10,7 +10,7 @@ use braid_protocol::ErrorCode;
 use braid_protocol::api::join_group::{JoinGroupResponse, JoinGroupResponseMember};
 use braid_protocol::data::Data;
 use braid_protocol::data::consumer::ConsumerProtocolSubscription;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use tracing::debug;
 
 use super::committed::Offsets;
@@ -104,9 +104,12 @@ impl Member {
         self.protocols.iter().find(|(name, _)| name == protocol).map(|(_, m)| m.clone()).unwrap_or_default()
     }
 
-    /// The topics that a consumer wants to read; none known if its metadata is not a consumer's.
+    /// The topics that a consumer wants to read; none known if its metadata is not a consumer's. As in Kafka
+    /// whatever the version only what all have in common is read: kafka-go says 1 and writes 0.
     pub(super) fn topics(&self, protocol: &str) -> Option<BTreeSet<String>> {
-        let (_, subscription) = ConsumerProtocolSubscription::read(&self.metadata(protocol)).ok()?;
+        let mut subscription = self.metadata(protocol);
+        subscription.try_get_i16().ok()?;
+        let subscription = ConsumerProtocolSubscription::read_body(0, &subscription).ok()?;
         Some(subscription.topics.into_iter().collect())
     }
 

@@ -93,6 +93,25 @@ fn what_a_live_member_reads_is_kept_for_longer_than_it_said() {
 }
 
 #[test]
+fn a_subscription_without_what_its_version_has_is_read_all_the_same() {
+    // kafka-go writes version 1 and leaves the owned partitions out. So nobody knew what its groups read:
+    // OffsetDelete refused every topic, and what they had stopped reading never expired.
+    let mut one = join("", "a", &["range"]);
+    one.request.protocols[0].metadata =
+        Bytes::from_static(b"\x00\x01\x00\x00\x00\x01\x00\x01t\x00\x00\x00\x00");
+    let mut sim = Sim::new();
+    sim.ask(Input::Join(one));
+    sim.advance(2 * DELAY);
+    sim.sync_all(&["a"], 1);
+    let mut other = commit("a", 1, 5);
+    other.request.topics[0].name = "old".into();
+    sim.commit_as(other);
+    sim.commit("a", 1, 6);
+    live_on(&mut sim, &["a"], WEEK + CHECK);
+    assert_eq!(sim.fetch(None), [("t".into(), 0, 6)]);
+}
+
+#[test]
 fn a_group_can_be_deleted_when_nobody_is_in_it() {
     let mut sim = Sim::stable(&["a"]);
     sim.commit("a", 1, 5);
