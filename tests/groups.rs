@@ -7,6 +7,7 @@ mod support;
 use std::time::Duration;
 
 use braid_protocol::ErrorCode;
+use braid_protocol::api::consumer_group_describe::{ConsumerGroupDescribe, ConsumerGroupDescribeRequest};
 use braid_protocol::api::describe_groups::{DescribeGroups, DescribeGroupsRequest};
 use braid_protocol::api::find_coordinator::{FindCoordinator, FindCoordinatorRequest};
 use braid_protocol::api::heartbeat::{Heartbeat, HeartbeatRequest};
@@ -335,4 +336,38 @@ async fn an_old_client_is_told_in_each_partition_why_its_group_cannot_be_asked()
             _ => assert_eq!((rows, response.error_code), (vec![], gone), "v{version}"),
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_named_often_is_answered_once() {
+    // Each time a group was named it was told in full: a request of a megabyte that names a large group again
+    // and again asked for more bytes than there is memory.
+    let broker = TestBroker::start(&[]);
+    broker.topic("t", 8, &[]).await;
+    let mut client = broker.connect();
+    for group in ["g", "h"] {
+        client.call::<OffsetCommit>(7, &commit_request(group, None, "t", 5)).await;
+    }
+    let names: Vec<String> = ["h", "g", "h", "h", "g"].map(Into::into).into();
+    let all =
+        |group_id: &String| OffsetFetchRequestGroup { group_id: group_id.clone(), ..Default::default() };
+    let mut request = OffsetFetchRequest { groups: names.iter().map(all).collect(), ..Default::default() };
+    let fetched = client.call::<OffsetFetch>(8, &request).await.groups;
+    let told: Vec<_> = fetched.iter().map(|g| (&*g.group_id, g.topics[0].partitions.len())).collect();
+    assert_eq!(told, [("h", 2), ("g", 2)]);
+    let topic = |partitions: &[i32]| OffsetFetchRequestTopics {
+        name: "t".into(),
+        partition_indexes: partitions.to_vec(),
+        ..Default::default()
+    };
+    request.groups[0].topics = Some(vec![topic(&[7, 0, 7]), topic(&[0, 1])]);
+    let fetched = client.call::<OffsetFetch>(8, &request).await.groups;
+    let partitions = fetched[0].topics.iter().flat_map(|t| &t.partitions).map(|p| p.partition_index);
+    assert_eq!(partitions.collect::<Vec<_>>(), [7, 0, 1]);
+    let request = DescribeGroupsRequest { groups: names.clone(), ..Default::default() };
+    let described = client.call::<DescribeGroups>(5, &request).await.groups;
+    assert_eq!(described.iter().map(|g| &*g.group_id).collect::<Vec<_>>(), ["h", "g"]);
+    let request = ConsumerGroupDescribeRequest { group_ids: names, ..Default::default() };
+    let described = client.call::<ConsumerGroupDescribe>(1, &request).await.groups;
+    assert_eq!(described.iter().map(|g| &*g.group_id).collect::<Vec<_>>(), ["h", "g"]);
 }

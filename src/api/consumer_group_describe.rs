@@ -8,15 +8,16 @@ use braid_protocol::api::consumer_group_describe::{
     ConsumerGroupDescribe, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DescribedGroup,
 };
 
-use super::{Context, GROUP_OPERATIONS, Handled, Handler};
+use super::{Context, GROUP_OPERATIONS, Handled, Handler, distinct};
 
 impl Handler for ConsumerGroupDescribe {
     async fn handle(
         cx: Context,
         request: ConsumerGroupDescribeRequest,
     ) -> Handled<ConsumerGroupDescribeResponse> {
-        let mut groups = Vec::with_capacity(request.group_ids.len());
-        for group_id in request.group_ids {
+        let asked = distinct(request.group_ids, String::as_str);
+        let mut groups = Vec::with_capacity(asked.len());
+        for group_id in asked {
             let described = match cx.broker.groups().await {
                 Ok(coordinator) => coordinator.consumer_describe(group_id.clone(), cx.image.clone()).await,
                 Err(code) => Err(code),

@@ -6,12 +6,13 @@ use braid_protocol::api::describe_groups::{
     DescribeGroups, DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup,
 };
 
-use super::{Context, GROUP_OPERATIONS, Handled, Handler};
+use super::{Context, GROUP_OPERATIONS, Handled, Handler, distinct};
 
 impl Handler for DescribeGroups {
     async fn handle(cx: Context, request: DescribeGroupsRequest) -> Handled<DescribeGroupsResponse> {
-        let mut groups = Vec::with_capacity(request.groups.len());
-        for group_id in request.groups {
+        let asked = distinct(request.groups, String::as_str);
+        let mut groups = Vec::with_capacity(asked.len());
+        for group_id in asked {
             let described = match cx.broker.groups().await {
                 Ok(coordinator) => coordinator.describe(group_id.clone(), cx.version).await,
                 Err(code) => Err(code),

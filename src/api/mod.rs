@@ -3,6 +3,7 @@
 //! One API, one file. `ApiVersions`, dispatch, metrics, README's support table and the tests read [`TABLE`]:
 //! what is not in it is not served and not advertised.
 
+use std::collections::HashSet;
 use std::future::{Future, ready};
 use std::ops::RangeInclusive;
 use std::pin::Pin;
@@ -292,6 +293,13 @@ const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 
 /// Likewise with a group: read, describe, delete.
 const GROUP_OPERATIONS: i32 = 0b1_0100_1000;
+
+/// Each group once, in the order in which they were named: what one is answered may be much larger than its
+/// name, and no client asks twice.
+fn distinct<T>(groups: Vec<T>, id: impl Fn(&T) -> &str) -> Vec<T> {
+    let mut named = HashSet::new();
+    groups.into_iter().filter(|group| named.insert(id(group).to_owned())).collect()
+}
 
 /// Whether clients should hide a topic from their users.
 fn is_internal(name: &str) -> bool {

@@ -1,8 +1,8 @@
 //! OffsetFetch (key 9): how far groups have read. What was never committed is offset -1, and no error.
 //!
-//! v2: null topics are all topics, and an error of the group has a field of its own; v5 leader epochs; v7 UNSTABLE_OFFSET_COMMIT, if wanted, for what an open
-//! transaction may yet change (KIP-447); v8 many groups; v10 names topics by id. Only what is durable is
-//! told.
+//! v2: null topics are all topics, and an error of the group has a field of its own; v5 leader epochs; v7
+//! UNSTABLE_OFFSET_COMMIT, if wanted, for what an open transaction may yet change (KIP-447); v8 many groups;
+//! v10 names topics by id. Only what is durable is told.
 
 use braid_protocol::ErrorCode;
 use braid_protocol::api::offset_fetch::{
@@ -11,7 +11,7 @@ use braid_protocol::api::offset_fetch::{
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 
-use super::{Context, Handled, Handler};
+use super::{Context, Handled, Handler, distinct};
 
 /// The first version that can tell an error of the group as a whole.
 const GROUP_ERROR_FROM: i16 = 2;
@@ -40,8 +40,9 @@ impl Handler for OffsetFetch {
             }
             return Ok(single(fetched));
         }
-        let mut groups = Vec::with_capacity(request.groups.len());
-        for group in request.groups {
+        let asked = distinct(request.groups, |group| &group.group_id);
+        let mut groups = Vec::with_capacity(asked.len());
+        for group in asked {
             groups.push(match cx.version {
                 IDS_FROM.. => fetch_by_id(&cx, group, stable).await,
                 _ => fetch(&cx, group, stable).await,

@@ -3,7 +3,7 @@
 //! A commit within a transaction (TxnOffsetCommit) is a commit like any other, but for who may, and for when
 //! it counts: see [`super::committed`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use braid_protocol::ErrorCode;
 use braid_protocol::api::offset_commit::{
@@ -120,7 +120,8 @@ impl Group {
     }
 
     /// Says what was committed: for the partitions asked, or for all. What was never committed is at -1. Who
-    /// wants stable offsets is not told what an open transaction may yet change (KIP-447).
+    /// wants stable offsets is not told what an open transaction may yet change (KIP-447). A partition
+    /// that is named again is not answered again: its metadata may be a thousand times as long.
     pub(super) fn fetch(
         &self,
         request: OffsetFetchRequestGroup,
@@ -144,14 +145,15 @@ impl Group {
         };
         let topics = match request.topics {
             Some(asked) => {
-                let topics = asked.into_iter().map(|t| OffsetFetchResponseTopics {
-                    partitions: t
-                        .partition_indexes
-                        .iter()
-                        .map(|p| at(*p, self.offsets.get(&t.name, *p)))
-                        .collect(),
-                    name: t.name,
-                    topic_id: t.topic_id,
+                let mut told: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
+                let topics = asked.into_iter().map(|t| {
+                    let told = told.entry(t.name.clone()).or_default();
+                    let asked = t.partition_indexes.iter().filter(|p| told.insert(**p));
+                    OffsetFetchResponseTopics {
+                        partitions: asked.map(|p| at(*p, self.offsets.get(&t.name, *p))).collect(),
+                        name: t.name,
+                        topic_id: t.topic_id,
+                    }
                 });
                 topics.collect()
             }
