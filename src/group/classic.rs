@@ -176,10 +176,10 @@ impl Group {
             && self.offsets.is_empty()
     }
 
-    /// Whether it has no members, of whatever kind.
+    /// Whether it has no members, of whatever kind. Who only holds an id is none.
     pub(super) fn has_nobody(&self) -> bool {
         let consumers = self.consumers.as_ref().is_some_and(|c| !c.plan.is_deserted());
-        self.state == State::Empty && self.pending.is_empty() && !consumers
+        self.state == State::Empty && !consumers
     }
 
     /// The KIP-848 group, if it is one. An empty one is a classic group as soon as a classic member comes.

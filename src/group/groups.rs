@@ -281,6 +281,7 @@ impl Groups {
             if !group.has_nobody() {
                 return ErrorCode::NON_EMPTY_GROUP;
             }
+            group.pending.clear(); // who comes with such an id is told to begin anew
             group.forget(turn, group.known(|_, _, _| true));
             ErrorCode::NONE
         });

@@ -1,5 +1,9 @@
 //! How long offsets are kept, and how groups end.
 
+use braid_protocol::api::offset_delete::{
+    OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+};
+
 use super::*;
 
 const WEEK: Millis = 10_080 * 60_000;
@@ -120,6 +124,31 @@ fn a_group_can_be_deleted_when_nobody_is_in_it() {
     assert_eq!(delete(&mut sim), ErrorCode::NONE);
     assert_eq!((sim.committed(), delete(&mut sim)), (-1, ErrorCode::GROUP_ID_NOT_FOUND));
     assert_eq!(sim.rebuilt().stats().groups(), 0);
+}
+
+#[test]
+fn who_holds_an_id_and_does_not_come_is_no_member() {
+    // The id that a consumer is given before it joins (KIP-394) kept an empty group from being deleted, until
+    // a session timeout after its client was gone.
+    let mut sim = Sim::new();
+    sim.commit("", -1, 5);
+    let hand_out = |sim: &mut Sim| {
+        let ticket = sim.ask(Input::Join(Join { version: 4, ..join("", "a", &["range"]) }));
+        assert_eq!(sim.joined(ticket).unwrap().error_code, ErrorCode::MEMBER_ID_REQUIRED);
+    };
+    hand_out(&mut sim);
+    let partitions = vec![OffsetDeleteRequestPartition::default()];
+    let topic = OffsetDeleteRequestTopic { name: "t".into(), partitions };
+    let request = OffsetDeleteRequest { group_id: "g".into(), topics: vec![topic] };
+    let ticket = sim.ask(Input::DeleteOffsets(request));
+    let Some(Reply::DeleteOffsets(told)) = sim.answers.remove(&ticket) else { panic!() };
+    assert_eq!((told.error_code, sim.committed()), (ErrorCode::NONE, -1));
+    assert_eq!((delete(&mut sim), sim.state()), (ErrorCode::NONE, "Dead".into()));
+    hand_out(&mut sim);
+    let late = sim.ask(Input::Join(Join { version: 4, ..join("a", "", &["range"]) }));
+    sim.advance(DELAY);
+    assert_eq!(sim.joined(late).unwrap().error_code, ErrorCode::NONE);
+    assert_eq!(delete(&mut sim), ErrorCode::NON_EMPTY_GROUP);
 }
 
 #[test]
