@@ -18,7 +18,7 @@ use braid_protocol::data::offsets::OffsetCommitValue;
 
 use super::classic::{Group, State, Turn};
 use super::committed::Kept;
-use super::{Commit, Record};
+use super::{Commit, GroupConfig, Record, TEXT_MAX};
 use crate::machine::Millis;
 
 /// One answer for every partition of a commit.
@@ -38,6 +38,11 @@ pub(super) fn answer_commit(
         }
     });
     OffsetCommitResponse { topics: topics.collect(), ..Default::default() }
+}
+
+/// Kafka counts Java's characters, whatever the setting's name says; the record counts bytes.
+fn is_too_long(metadata: &str, config: &GroupConfig) -> bool {
+    metadata.len() > TEXT_MAX || metadata.encode_utf16().count() > config.offset_metadata_max_bytes
 }
 
 impl Group {
@@ -76,7 +81,7 @@ impl Group {
         };
         answer_commit(request, |topic, p| {
             let metadata = p.committed_metadata.clone().unwrap_or_default();
-            if metadata.len() > turn.config.offset_metadata_max_bytes {
+            if is_too_long(&metadata, turn.config) {
                 return ErrorCode::OFFSET_METADATA_TOO_LARGE;
             }
             let (id, epoch) = (&request.member_id, request.generation_id_or_member_epoch);

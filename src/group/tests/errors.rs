@@ -187,6 +187,29 @@ fn too_much_metadata_is_refused_for_its_partition_alone() {
 }
 
 #[test]
+fn metadata_is_measured_in_characters_as_java_counts_them() {
+    // The limit is called bytes and was taken for bytes, so words in another alphabet than the Latin one were
+    // refused at half of what Kafka takes, or a third.
+    let mut sim = Sim::with(GroupConfig { offset_metadata_max_bytes: 20_000, ..Default::default() });
+    for (text, times, expected) in [
+        ("\u{e9}", 16_000, ErrorCode::NONE),
+        ("\u{20ac}", 10_000, ErrorCode::NONE),
+        ("x", 20_001, ErrorCode::OFFSET_METADATA_TOO_LARGE),
+        // outside the basic plane a character counts as its two surrogates
+        ("\u{1F600}", 10_001, ErrorCode::OFFSET_METADATA_TOO_LARGE),
+        // more bytes than a record's text can have
+        ("\u{20ac}", 10_923, ErrorCode::OFFSET_METADATA_TOO_LARGE),
+    ] {
+        let mut commit = commit("", -1, 5);
+        commit.request.topics[0].partitions[0].committed_metadata = Some(text.repeat(times));
+        assert_eq!(sim.commit_as(commit), expected, "{times} times {text}");
+    }
+    let count = |group: &crate::group::classic::Group| group.offsets.committed();
+    assert_eq!(sim.rebuilt().group("g").map(count), Some(1));
+    assert_eq!(sim.rebuilt().stats().skipped_records, 0);
+}
+
+#[test]
 fn fetching_what_was_never_committed() {
     let mut sim = Sim::new();
     assert_eq!(sim.fetch(Some(vec![("t", vec![3])])), [("t".into(), 3, -1)]);
