@@ -264,6 +264,13 @@ async fn the_coordinator_is_found_in_every_version_at_the_first_try() {
         };
         assert_eq!((code, host.as_str(), port), (ErrorCode::NONE, "127.0.0.1", 9092), "v{version}");
     }
+    // A consumer without group.id may still fetch offsets in the name of the empty group, as in Kafka. It was
+    // told INVALID_GROUP_ID before it could ask.
+    for (version, key_type) in [(0, 0), (3, 0), (3, 1)] {
+        let nameless = FindCoordinatorRequest { key_type, ..Default::default() };
+        let found = client.call::<FindCoordinator>(version, &nameless).await;
+        assert_eq!((found.error_code, found.port), (ErrorCode::NONE, 9092), "v{version} of type {key_type}");
+    }
     let of_share_group = FindCoordinatorRequest { key: "g:t:0".into(), key_type: 2, ..Default::default() };
     let found = client.call::<FindCoordinator>(3, &of_share_group).await;
     assert_eq!(found.error_code, ErrorCode::INVALID_REQUEST);

@@ -28,11 +28,7 @@ impl Handler for FindCoordinator {
             TRANSACTION => cx.broker.transactions().await.map(drop),
             _ => Err(ErrorCode::INVALID_REQUEST),
         };
-        let coordinators = keys.into_iter().map(|key| {
-            let nameless = key.is_empty() && request.key_type == GROUP;
-            locate(&cx, key, if nameless { Err(ErrorCode::INVALID_GROUP_ID) } else { available })
-        });
-        let mut coordinators: Vec<_> = coordinators.collect();
+        let mut coordinators: Vec<_> = keys.into_iter().map(|key| locate(&cx, key, available)).collect();
         if many {
             return Ok(FindCoordinatorResponse { coordinators, ..Default::default() });
         }
