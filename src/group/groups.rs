@@ -292,7 +292,8 @@ impl Groups {
         for (id, group) in &self.groups {
             let offsets = group.known(|t, _, _| t == topic);
             if !offsets.is_empty() {
-                group.forget(&mut Turn { now, config: &self.config, group_id: id, out }, offsets);
+                let turn = &mut Turn { now, config: &self.config, group_id: id, out };
+                group.forget_offsets(turn, offsets); // the group itself stays until its time is over
             }
         }
     }

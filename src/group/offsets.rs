@@ -227,23 +227,27 @@ impl Group {
         Some(topics?.into_iter().flatten().collect())
     }
 
-    /// Decides that these offsets are forgotten, and with the last one an empty group. There may be too many
-    /// for one batch: each is a decision of its own, as in Kafka.
+    /// Decides that these offsets are forgotten, and with the last one an empty group.
     pub(super) fn forget(&self, turn: &mut Turn<'_>, offsets: Vec<(String, i32)>) {
         let all = offsets.len() == self.offsets.len();
-        let group = || turn.group_id.to_owned();
-        let tombstone = |(topic, partition)| Record::Offset { group: group(), topic, partition, value: None };
-        for tombstone in offsets.into_iter().map(tombstone) {
-            turn.out.cut();
-            turn.out.records.push(tombstone);
-        }
+        self.forget_offsets(turn, offsets);
         let buried = all && self.has_nobody();
         if buried && self.recorded {
             turn.out.cut();
-            turn.out.records.push(Record::Group { group: group(), value: None });
+            turn.out.records.push(Record::Group { group: turn.group_id.to_owned(), value: None });
         }
         if let Some(consumers) = self.consumers.as_ref().filter(|_| buried) {
             consumers.bury(turn);
+        }
+    }
+
+    /// The same, but the group stays. There may be too many for one batch: each is a decision of its own, as
+    /// in Kafka.
+    pub(super) fn forget_offsets(&self, turn: &mut Turn<'_>, offsets: Vec<(String, i32)>) {
+        for (topic, partition) in offsets {
+            turn.out.cut();
+            let group = turn.group_id.to_owned();
+            turn.out.records.push(Record::Offset { group, topic, partition, value: None });
         }
     }
 

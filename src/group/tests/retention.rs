@@ -162,6 +162,14 @@ fn offsets_of_a_deleted_topic_are_forgotten() {
     assert_eq!(sim.fetch(None), [("t".into(), 0, 6)]);
     sim.ask(Input::ForgetTopic { topic: "t".into() });
     assert_eq!((sim.fetch(None), sim.state()), (vec![], "Stable".into()));
+    // With the last offset of an empty group went the group, at once; Kafka keeps it until it next looks for
+    // what has expired.
+    sim.commit("a", 1, 7);
+    sim.leave("a", None);
+    sim.ask(Input::ForgetTopic { topic: "t".into() });
+    assert_eq!((sim.fetch(None), sim.state()), (vec![], "Empty".into()));
+    sim.advance(CHECK);
+    assert_eq!(sim.state(), "Dead");
 }
 
 #[test]
