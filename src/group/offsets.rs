@@ -237,6 +237,7 @@ impl Group {
             turn.out.records.push(Record::Group { group: turn.group_id.to_owned(), value: None });
         }
         if let Some(consumers) = self.consumers.as_ref().filter(|_| buried) {
+            turn.out.cut();
             consumers.bury(turn);
         }
     }
