@@ -437,6 +437,9 @@ impl Group {
         if let Some(consumers) = &mut self.consumers {
             consumers.wake(turn);
         }
+        // group.max.size may have been lowered before the start: then those who join first stay, as in Kafka
+        let was_replayed = self.members.values().any(|m| m.expires.is_none());
+        let too_many = was_replayed && self.members.len() > turn.config.members_max;
         self.members.values_mut().filter(|m| m.expires.is_none()).for_each(|m| m.alive(now));
         let handed_out = self.pending.len();
         self.pending.retain(|_, until| *until > now);
@@ -454,7 +457,11 @@ impl Group {
         };
         if over {
             self.end_joining(turn);
-        } else if !gone.is_empty() || self.must_gather() || (preparing && self.pending.len() < handed_out) {
+        } else if !gone.is_empty()
+            || self.must_gather()
+            || (too_many && !preparing)
+            || (preparing && self.pending.len() < handed_out)
+        {
             self.shrunk(turn);
         }
     }

@@ -288,3 +288,25 @@ fn a_log_that_fails_leaves_the_group_where_it_was() {
     sim.advance(Millis::from(REBALANCE));
     assert_eq!(sim.state(), "Empty");
 }
+
+#[test]
+fn a_group_larger_than_allowed_since_the_start_makes_itself_smaller() {
+    // group.max.size may be lowered while the broker is down. The groups that it read back stayed as they
+    // were, for as long as all their members did.
+    let names = ["a", "b", "c"];
+    let mut sim = Sim::stable(&names);
+    sim.config.members_max = 2;
+    sim.restart();
+    assert_eq!(sim.state(), "PreparingRebalance");
+    let tickets = names.map(|name| sim.ask(Input::Join(join(name, "", &["range"]))));
+    let late = sim.joined(tickets[2]).unwrap();
+    assert_eq!(late.error_code, ErrorCode::GROUP_MAX_SIZE_REACHED);
+    sim.advance(SESSION.into()); // of the one that is not let in
+    for ticket in [tickets[0], tickets[1]] {
+        let joined = sim.joined(ticket).unwrap();
+        assert_eq!((joined.error_code, joined.generation_id), (ErrorCode::NONE, 2));
+    }
+    sim.sync_all(&["a", "b"], 2);
+    sim.restart();
+    assert_eq!(sim.state(), "Stable");
+}
