@@ -3,7 +3,9 @@
 import sys
 import time
 
-from client import Refused, collect, eventually, note, nothing_more, numbers, poll_all, read_all, records, same, shares
+from client import (
+    WITHOUT, Refused, collect, eventually, note, nothing_more, numbers, poll_all, read_all, records, same, shares,
+)
 from stage import TOPIC, broker, client, opened, send, spread
 
 
@@ -169,7 +171,39 @@ def idempotent_restarts():
     note(f"{number - 1} records")
 
 
+def alone(what):
+    """The next two stories for a client without groups, which reads a partition and keeps in mind where it is: it is
+    given what is in the log once and in order, though the sender may have put some of it there twice."""
+    sender, stays = opened(), client()
+    stays.assign(topic=TOPIC, partition=0, offset="earliest")
+    number, arrived = 1, []
+    def read(ms=200):
+        arrived.extend(numbers(stays.poll(ms=ms)))
+    def all_read():
+        read()
+        return len(arrived) >= end
+    def next_offset():
+        return client().range(topic=TOPIC, partition=0)[1] # a new one each time, which knew no broker before
+    for _ in range(2):
+        first, number = number, number + 100
+        send(sender, records(first, number - 1))
+        end = before = next_offset()
+        eventually("all given before", all_read, 60)
+        number = sent_while(sender, what, number, read)
+        end = next_offset()
+        later = numbers(read_all(client(), TOPIC, end - before, before)) # none of what was read before
+        same(set(later), set(range(first + 100, number)))
+    eventually("all given to the one that stays", all_read, 60)
+    log = numbers(read_all(client(), TOPIC, end))
+    same(set(log), set(range(1, number)))
+    same(arrived, log)
+    note(f"without groups, {number - 1} records acknowledged")
+
+
 def restart():
+    if "groups" in WITHOUT:
+        alone("restart_broker")
+        return
     sender, one, stays = opened(4), client(), client()
     spread(sender, records(1, 500))
     for member, group_id in ((one, TOPIC), (stays, "restart-stays")):
@@ -194,6 +228,9 @@ def restart():
 
 def killed():
     """In the middle of producing and consuming; a record may come twice, but none is lost, and no commit."""
+    if "groups" in WITHOUT:
+        alone("kill_broker 1")
+        return
     sender, member = opened(), client()
     member.consumer(group=TOPIC, topics=[TOPIC])
     number, arrived = 1, set()

@@ -83,7 +83,11 @@ def offsets():
 
 def acks():
     one, sent = client(), lines(2000)
-    for level in ("0", "1", "all"):
+    levels = ("0", "1", "all")
+    if "acks" in WITHOUT:
+        levels = ("all",)
+        note("all alone")
+    for level in levels:
         topic = f"acks-{level}"
         one.create(topic=topic, partitions=1)
         one.producer(acks=level)
@@ -261,6 +265,9 @@ def unknown_topic():
 
 
 def refusals():
+    if "topic-configs" in WITHOUT:
+        too_large_by_default()
+        return
     one = client()
     one.create(topic="refuse-large", partitions=1, config={"max.message.bytes": "2000"})
     one.create(topic="refuse-keyless", partitions=1, config={"cleanup.policy": "compact"})
@@ -276,6 +283,15 @@ def refusals():
     names.append(refused([40], one.create, topic="refuse-codec", partitions=1, config=wrong))
     same("refuse-codec" in one.topics(), False)
     note(", ".join([*names, *bad_codecs()]))
+
+
+def too_large_by_default():
+    """What is refused of a client that makes no topics with settings: a record that no topic takes."""
+    one = opened()
+    name = refused([10, 18], send, says="too-large", sender=one, sent=[{"value": "x" * 2_000_000}])
+    note(f"too large alone: {name}")
+    send(one, records(1, 10))
+    same(numbers(read_all(client(), TOPIC, 10)), list(range(1, 11)))
 
 
 def bad_codecs():
