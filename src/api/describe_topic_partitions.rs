@@ -11,7 +11,7 @@ use braid_protocol::api::describe_topic_partitions::{
     DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
 
-use super::{Context, Handled, Handler, TOPIC_OPERATIONS, is_internal};
+use super::{Context, Handled, Handler, TOPIC_OPERATIONS, is_internal, led};
 use crate::topic::LEADER_EPOCH;
 
 impl Handler for DescribeTopicPartitions {
@@ -64,19 +64,18 @@ fn describe(cx: &Context, name: &str, begin: i32, limit: i32) -> DescribeTopicPa
     let node = cx.broker.config.node_id;
     let end = topic.partitions.min(begin.saturating_add(limit));
     let open = cx.broker.topics.get_by_id(topic.id);
-    // As in Metadata: a partition that is offline has no leader.
     let partitions = (begin..end).map(|partition_index| {
-        let offline = open.as_ref().is_some_and(|open| open.is_offline(partition_index));
+        let (error_code, leader_id, offline_replicas) = led(open.as_deref(), partition_index, node);
         DescribeTopicPartitionsResponsePartition {
-            error_code: if offline { ErrorCode::LEADER_NOT_AVAILABLE } else { ErrorCode::NONE },
+            error_code,
             partition_index,
-            leader_id: if offline { -1 } else { node },
+            leader_id,
             leader_epoch: LEADER_EPOCH,
             replica_nodes: vec![node],
             isr_nodes: vec![node],
             eligible_leader_replicas: Some(Vec::new()),
             last_known_elr: Some(Vec::new()),
-            offline_replicas: if offline { vec![node] } else { Vec::new() },
+            offline_replicas,
         }
     });
     DescribeTopicPartitionsResponseTopic {

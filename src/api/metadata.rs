@@ -12,7 +12,7 @@ use braid_protocol::api::metadata::{
 };
 use braid_protocol::{ErrorCode, Uuid};
 
-use super::{CLUSTER_OPERATIONS, Context, Handled, Handler, TOPIC_OPERATIONS, is_internal};
+use super::{CLUSTER_OPERATIONS, Context, Handled, Handler, TOPIC_OPERATIONS, is_internal, led};
 use crate::broker::NewTopic;
 use crate::cluster::TopicImage;
 use crate::topic::LEADER_EPOCH;
@@ -96,20 +96,19 @@ async fn create(cx: &Context, name: &str) -> Result<Arc<TopicImage>, ErrorCode> 
     }
 }
 
-/// A partition that is offline has no leader, as in Kafka where its one replica lies on a failed disk.
 fn describe(cx: &Context, topic: &TopicImage) -> MetadataResponseTopic {
     let node = cx.broker.config.node_id;
     let open = cx.broker.topics.get_by_id(topic.id);
     let partitions = (0..topic.partitions).map(|partition_index| {
-        let offline = open.as_ref().is_some_and(|open| open.is_offline(partition_index));
+        let (error_code, leader_id, offline_replicas) = led(open.as_deref(), partition_index, node);
         MetadataResponsePartition {
-            error_code: if offline { ErrorCode::LEADER_NOT_AVAILABLE } else { ErrorCode::NONE },
+            error_code,
             partition_index,
-            leader_id: if offline { -1 } else { node },
+            leader_id,
             leader_epoch: LEADER_EPOCH,
             replica_nodes: vec![node],
             isr_nodes: vec![node],
-            offline_replicas: if offline { vec![node] } else { Vec::new() },
+            offline_replicas,
         }
     });
     MetadataResponseTopic {

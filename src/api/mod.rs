@@ -306,6 +306,15 @@ fn is_internal(name: &str) -> bool {
     matches!(name, OFFSETS_TOPIC | TRANSACTIONS_TOPIC)
 }
 
+/// Who leads a partition, as every API tells it: the code, the leader, and the offline replicas. One that is
+/// offline has no leader, as in Kafka where its one replica lies on a failed disk.
+fn led(open: Option<&Topic>, index: i32, node: i32) -> (ErrorCode, i32, Vec<i32>) {
+    match open.is_some_and(|open| open.is_offline(index)) {
+        true => (ErrorCode::LEADER_NOT_AVAILABLE, -1, vec![node]),
+        false => (ErrorCode::NONE, node, Vec::new()),
+    }
+}
+
 /// The topic that a request names: by id from version `ids_from` on, else by name.
 fn find_topic(cx: &Context, name: &str, id: Uuid, ids_from: i16) -> Result<Arc<Topic>, ErrorCode> {
     if cx.version >= ids_from {
