@@ -5,38 +5,36 @@
 //! polled once as it arrives, which is its first phase (decode, check, append); afterwards only the oldest is
 //! polled, so answers leave in request order and a parked Fetch holds back later ones, as in Kafka.
 
+mod input;
 mod output;
+mod request;
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use braid_protocol::ErrorCode;
-use braid_protocol::frame::{FrameError, frame_len};
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::{Instant, timeout};
+use bytes::Bytes;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::api::{self, Handled, InFlight, Meters, NoAnswer, Outgoing};
-use crate::broker::{Broker, Peer};
-use crate::metrics::{Inside, Phases};
+use crate::api::{self, Dispatched, Meters, NoAnswer};
+use crate::broker::{Broker, Held, Peer};
+use crate::metrics::LONG_STEP;
+use input::{Alive, Input, Next, unfinished};
 use output::Output;
 pub use output::Stream;
+use request::{Answer, Request, UnderWay, poll_oldest};
 
-/// What an idle connection keeps for the next request.
-const IDLE_BUFFER: usize = 4 << 10;
-/// The least that is asked of the socket at once while a connection is busy.
-const BUSY_BUFFER: usize = 64 << 10;
-/// How long a connection is quiet before it gives its large buffer back.
-const QUIET: Duration = Duration::from_secs(1);
-/// How long a client may leave a frame unfinished, or a response untaken, without any progress.
+/// How long a client may take to send, or to read, [`PROGRESS`] bytes while it leaves a frame unfinished or a
+/// response unread.
 const STALLED: Duration = Duration::from_secs(30);
+/// See [`STALLED`].
+const PROGRESS: usize = 64 << 10;
 /// How long requests under way may take to finish when the broker goes down.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// Answers are written before more requests are started once this many bytes wait.
@@ -84,44 +82,34 @@ pub async fn serve<S: Stream>(
 ) -> End {
     let config = &service.broker.config;
     let output = Output::new(service.broker.metrics.leaving().clone());
+    let peer = Arc::new(peer);
+    let held = Held::new(service.broker.memory.clone(), peer.clone());
     let mut connection = Connection {
         stream,
-        peer: Arc::new(peer),
+        peer: peer.clone(),
         max_idle: Duration::from_millis(config.connections_max_idle_ms.max(0) as u64),
-        max_frame: config.socket_request_max_bytes.max(0) as usize,
         max_under_way: config.queued_max_requests.max(1) as usize,
+        input: Input::new(config.socket_request_max_bytes.max(0) as usize),
         service,
-        input: BytesMut::new(),
-        heard: Instant::now(),
+        held,
         under_way: VecDeque::new(),
         output,
-        busy: false,
     };
-    let peer = connection.peer.clone();
+    // The evictor wakes this task.
+    let evicted = poll_fn(|_| if peer.evicted.get() { Poll::Ready(()) } else { Poll::Pending });
     let end = tokio::select! {
-        Err(ended) = syncing(&peer, connection.run()) => ended,
+        Err(ended) = peer.syncing(connection.run()) => ended,
         _ = stop.wait_for(|stop| *stop) => End::Shutdown,
+        () = evicted => End::Refused(format!(
+            "memory is short, and this connection held {} bytes without progress",
+            connection.held.bytes(),
+        )),
     };
     if matches!(end, End::Shutdown) {
         // What was appended deserves its acknowledgement; a parked fetch loses nothing by being dropped.
-        let _ = timeout(LAST_ANSWERS, syncing(&peer, connection.finish())).await;
+        let _ = tokio::time::timeout(LAST_ANSWERS, peer.syncing(connection.finish())).await;
     }
     end
-}
-
-/// Does the work; whenever that waits, for whatever it is, what has been appended is synced meanwhile.
-async fn syncing<T>(peer: &Peer, work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    poll_fn(|cx| {
-        loop {
-            let polled = work.as_mut().poll(cx);
-            // What is synced already can be answered at once.
-            if !peer.syncs.end() || polled.is_ready() {
-                return polled;
-            }
-        }
-    })
-    .await
 }
 
 struct Connection<S> {
@@ -129,51 +117,12 @@ struct Connection<S> {
     peer: Arc<Peer>,
     stream: S,
     max_idle: Duration,
-    max_frame: usize,
     max_under_way: usize,
-    input: BytesMut,
-    /// When the last bytes came.
-    heard: Instant,
+    input: Input,
+    /// The memory that all of this takes.
+    held: Held,
     under_way: VecDeque<UnderWay>,
     output: Output,
-    /// The last read filled its buffer, so a larger one will pay.
-    busy: bool,
-}
-
-/// A request whose answer has not been handed to the output.
-struct UnderWay {
-    request: Request,
-    answer: Answer,
-    /// While it waits for something.
-    parked: Option<Inside>,
-    _memory: OwnedSemaphorePermit,
-}
-
-/// What is counted of a request.
-#[derive(Clone, Copy)]
-struct Request {
-    row: usize,
-    version: i16,
-    arrived: Instant,
-    started: Instant,
-    /// When it first had to wait, if it did.
-    parked: Instant,
-    ready: Instant,
-}
-
-enum Answer {
-    Pending(InFlight),
-    Ready(Handled<Outgoing>),
-}
-
-/// What the next bytes of the input are.
-enum Next {
-    /// A whole frame of this size behind its length.
-    Whole(usize),
-    /// Part of a frame; this many bytes more would complete it.
-    Partial(usize),
-    /// Nothing.
-    Empty,
 }
 
 impl<S: Stream> Connection<S> {
@@ -199,61 +148,77 @@ impl<S: Stream> Connection<S> {
 
     /// Starts every whole request in the input, as far as limits allow; collects the answers that are ready.
     async fn start_all(&mut self) -> Result<(), End> {
-        while self.output.left() < WRITE_AT && self.under_way.len() < self.max_under_way {
-            let Next::Whole(size) = self.next()? else { break };
-            let memory = self.memory(size).await?;
-            let frame = self.input.split_to(size + 4).freeze().slice(4..);
-            self.start(frame, memory).await?;
+        while self.output.left() < WRITE_AT && self.may_start() {
+            let Next::Whole(size) = self.input.next()? else { break };
+            let arrived = self.input.heard();
+            let (frame, alive) = self.input.take(size, &self.held);
+            self.start(frame, alive, arrived).await?;
             self.collect()?;
         }
         Ok(())
     }
 
-    fn next(&self) -> Result<Next, End> {
-        let Some(prefix) = self.input.first_chunk::<4>() else {
-            return Ok(if self.input.is_empty() { Next::Empty } else { Next::Partial(4 - self.input.len()) });
-        };
-        let size = frame_len(*prefix, self.max_frame).map_err(|e| End::Refused(impossible(e, *prefix)))?;
-        match (size + 4).saturating_sub(self.input.len()) {
-            0 => Ok(Next::Whole(size)),
-            missing => Ok(Next::Partial(missing)),
-        }
-    }
-
-    /// Takes the frame's share of the memory that all requests together may hold.
-    async fn memory(&mut self, size: usize) -> Result<OwnedSemaphorePermit, End> {
-        let (budget, units) = self.service.broker.request_memory.share(size);
-        if let Ok(permit) = budget.clone().try_acquire_many_owned(units) {
-            return Ok(permit);
-        }
-        let _queued = self.service.broker.metrics.queued().enter();
-        // Answers give memory back, so they must go on leaving while this request waits for its share.
-        while !self.under_way.is_empty() {
-            self.finish_oldest().await?;
-            self.write().await?;
-            if let Ok(permit) = budget.clone().try_acquire_many_owned(units) {
-                return Ok(permit);
+    /// May another request be started before the oldest is answered?
+    fn may_start(&self) -> bool {
+        match self.under_way.back() {
+            None => true,
+            Some(last) => {
+                self.under_way.len() < self.max_under_way
+                    && self.held.may_pipeline()
+                    && !(last.alone && last.is_pending())
             }
         }
-        budget.acquire_many_owned(units).await.map_err(|_| End::Shutdown)
     }
 
-    async fn start(&mut self, frame: Bytes, memory: OwnedSemaphorePermit) -> Result<(), End> {
+    /// Decodes and starts a request, as soon as there is memory for what it is decoded to and for its answer.
+    async fn start(&mut self, frame: Bytes, alive: Option<Alive>, arrived: Instant) -> Result<(), End> {
         let started = Instant::now();
-        let d = api::dispatch(&self.service.broker, &self.peer, &frame).map_err(End::Refused)?;
+        let mut d = decode(&self.service.broker, &self.peer, &frame).await?;
+        if !self.held.try_grow(d.memory) {
+            let memory = d.memory;
+            // What was decoded takes the memory that is waited for.
+            drop(d);
+            self.acquire(memory).await?;
+            d = decode(&self.service.broker, &self.peer, &frame).await?;
+            self.held.change(memory, d.memory);
+        }
+        self.held.register_if_large().await;
+        let (row, version, memory) = (d.row, d.version, d.memory + frame.len());
+        let request = Request { row, version, arrived, started, parked: started, ready: started, memory };
+        let size = frame.len();
+        // From here on the frame is there as long as the request refers to it.
         drop(frame);
-        let (row, version, arrived) = (d.row, d.version, self.heard);
-        let request = Request { row, version, arrived, started, parked: started, ready: started };
+        let frame = alive.map(|alive| (alive, size));
         let answer = Answer::Pending(d.answer);
-        let mut next = UnderWay { request, answer, parked: None, _memory: memory };
-        poll_fn(|cx| Poll::Ready(next.poll(cx))).await?;
-        if matches!(next.answer, Answer::Pending(_)) {
+        let mut next = UnderWay { request, answer, parked: None, alone: d.alone, frame };
+        poll_fn(|cx| Poll::Ready(next.poll(cx, &self.held))).await?;
+        if next.is_pending() {
             next.request.parked = Instant::now();
             next.parked = self.service.meters.parked(row, version);
         } else {
             next.request.parked = next.request.ready;
         }
+        if next.request.parked - started >= LONG_STEP {
+            let api = api::TABLE.get(row).map_or("", |row| row.name);
+            self.service.broker.metrics.long_step(api);
+        }
         self.under_way.push_back(next);
+        Ok(())
+    }
+
+    /// Waits until there is memory for this many bytes more. Answers go on leaving meanwhile: they give
+    /// memory back.
+    async fn acquire(&mut self, bytes: usize) -> Result<(), End> {
+        let _queued = self.service.broker.metrics.queued().enter();
+        while !self.under_way.is_empty() {
+            tokio::select! {
+                done = poll_fn(|cx| poll_oldest(&mut self.under_way, &self.peer, &self.held, cx)) => done?,
+                () = self.held.grow(bytes) => return Ok(()),
+            }
+            self.collect()?;
+            self.write().await?;
+        }
+        self.held.grow(bytes).await;
         Ok(())
     }
 
@@ -284,152 +249,82 @@ impl<S: Stream> Connection<S> {
     /// Waits for the oldest request and moves its answer to the output.
     async fn finish_oldest(&mut self) -> Result<(), End> {
         if !self.under_way.is_empty() {
-            poll_fn(|cx| poll_oldest(&mut self.under_way, &self.peer, cx)).await?;
+            poll_fn(|cx| poll_oldest(&mut self.under_way, &self.peer, &self.held, cx)).await?;
         }
         self.collect()
     }
 
     /// Waits until there is something to do: bytes from the client, or the oldest answer.
     async fn wait(&mut self) -> Result<(), End> {
-        let next = self.next()?;
-        if self.under_way.len() >= self.max_under_way {
+        if matches!(self.input.next()?, Next::Whole(_)) || !self.may_start() {
             return self.finish_oldest().await;
         }
-        match next {
-            Next::Whole(_) => return self.finish_oldest().await,
-            // The buffer grows as bytes arrive, not as lengths promise.
-            Next::Partial(missing) => {
-                self.input.reserve((missing + 4).max(BUSY_BUFFER).min(self.input.len().max(BUSY_BUFFER)));
-            }
-            Next::Empty => self.input.reserve(if self.busy { BUSY_BUFFER } else { IDLE_BUFFER }),
-        }
-        let stalled = matches!(next, Next::Partial(_));
         if self.under_way.is_empty() {
-            return self.read(stalled).await;
+            return self.input.read_patiently(&mut self.stream, &self.held, self.max_idle).await;
         }
+        let patience = self.input.patience();
         tokio::select! {
-            done = poll_fn(|cx| poll_oldest(&mut self.under_way, &self.peer, cx)) => { done?; self.collect() }
-            read = self.stream.read_buf(&mut self.input) => self.has_read(read?),
+            done = poll_fn(|cx| poll_oldest(&mut self.under_way, &self.peer, &self.held, cx)) => done?,
+            read = self.input.read(&mut self.stream, &self.held) => read?,
+            () = until(patience) => return Err(unfinished()),
         }
+        self.collect()
     }
 
-    /// Reads when nothing else can happen; a quiet connection gives its large buffer back first.
-    async fn read(&mut self, stalled: bool) -> Result<(), End> {
-        let patience = if stalled { STALLED } else { QUIET.min(self.max_idle) };
-        let read = match timeout(patience, self.stream.read_buf(&mut self.input)).await {
-            Ok(read) => read?,
-            Err(_) if stalled => return Err(End::Refused("a request was left unfinished".to_owned())),
-            Err(_) => {
-                (self.input, self.busy) = (BytesMut::with_capacity(IDLE_BUFFER), false);
-                let left = self.max_idle.saturating_sub(patience);
-                match timeout(left, self.stream.read_buf(&mut self.input)).await {
-                    Ok(read) => read?,
-                    Err(_) => return Err(End::Idle),
-                }
-            }
-        };
-        self.has_read(read)
-    }
-
-    fn has_read(&mut self, bytes: usize) -> Result<(), End> {
-        self.heard = Instant::now();
-        self.busy |= self.input.len() == self.input.capacity();
-        match (bytes, self.input.is_empty()) {
-            (0, true) => Err(End::Closed),
-            (0, false) => Err(End::Refused("the client closed in the middle of a request".to_owned())),
-            _ => Ok(()),
-        }
-    }
-
-    /// Writes all of the output. A client that takes nothing for too long is let go. Safe to drop half way:
-    /// what was not written is still in the output.
+    /// Writes all of the output. A client that does not read is closed. Safe to drop half way: what was not
+    /// written is still in the output.
     async fn write(&mut self) -> Result<(), End> {
         let began = Instant::now();
+        let (mut since, mut taken) = (began, 0);
+        self.held.register_if_large().await;
         self.output.begin();
         while self.output.left() > 0 {
-            match timeout(STALLED, self.output.write_some(&mut self.stream)).await {
+            let wrote = match timeout_at(since + STALLED, self.output.write_some(&mut self.stream)).await {
                 Ok(Ok(0)) => return Err(End::Closed),
                 Ok(wrote) => wrote?,
-                Err(_) => return Err(End::Refused("the client does not take its responses".to_owned())),
+                Err(_) => return Err(End::Refused("the client does not read its responses".to_owned())),
             };
+            self.held.moved(wrote);
+            taken += wrote;
+            if taken >= PROGRESS && self.output.left() > 0 {
+                (since, taken) = (Instant::now(), 0);
+            }
         }
         self.stream.flush().await?;
         let sent = Instant::now();
         for request in self.output.sent() {
+            self.held.shrink(request.memory);
             self.service.meters.sent(request.row, request.version, &request.phases(began, sent));
         }
         Ok(())
     }
 }
 
-/// Polls the oldest request, and when it is finished the next, up to the first that is not: what one sync has
-/// made durable is told by one write. Those behind are left alone, unless they wait for their turn to append:
-/// what they begin meanwhile shares its sync.
-fn poll_oldest(
-    under_way: &mut VecDeque<UnderWay>,
-    peer: &Peer,
-    cx: &mut TaskContext<'_>,
-) -> Poll<Result<(), End>> {
-    let mut finished = 0;
-    for oldest in under_way.iter_mut() {
-        if oldest.poll_ready(cx)?.is_pending() {
-            break;
-        }
-        finished += 1;
-    }
-    if peer.order.is_queued() {
-        for behind in under_way.iter_mut().skip(finished + 1) {
-            let _ = behind.poll_ready(cx)?;
-        }
-    }
-    if finished > 0 || under_way.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
-}
-
-impl Request {
-    /// Where its time went: its answer's turn to be sent came at `began`, and the socket had it at `sent`.
-    fn phases(&self, began: Instant, sent: Instant) -> Phases {
-        Phases {
-            request_queue: self.started - self.arrived,
-            local: self.parked - self.started,
-            remote: self.ready - self.parked,
-            response_queue: began - self.ready,
-            response_send: sent - began,
-        }
+/// Decodes a request, elsewhere if that takes long.
+async fn decode(broker: &Arc<Broker>, peer: &Arc<Peer>, frame: &Bytes) -> Result<Dispatched, End> {
+    let decoded = if api::decodes_long(frame) {
+        let (shared, peer, frame) = (broker.clone(), peer.clone(), frame.clone());
+        let decode = async move { api::dispatch(&shared, &peer, &frame) };
+        // In a box, because the future of every other request would have to be as large.
+        Box::pin(broker.workers.run(decode)).await
+    } else {
+        api::dispatch(broker, peer, frame)
+    };
+    let decoded = decoded.map_err(End::Refused)?;
+    match decoded.memory <= broker.memory.largest() {
+        true => Ok(decoded),
+        false => Err(End::Refused(format!(
+            "a request that may take {} bytes of memory with its answer, more than \
+             queued.max.request.bytes allows; ask for less at a time",
+            decoded.memory,
+        ))),
     }
 }
 
-impl UnderWay {
-    /// Polls the answer once; a panic in a handler ends this connection and nothing else.
-    fn poll(&mut self, cx: &mut TaskContext<'_>) -> Result<(), End> {
-        if let Answer::Pending(answer) = &mut self.answer {
-            match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))) {
-                Ok(Poll::Ready(done)) => {
-                    (self.answer, self.parked) = (Answer::Ready(done), None);
-                    self.request.ready = Instant::now();
-                }
-                Ok(Poll::Pending) => {}
-                Err(_) => {
-                    let row = api::TABLE.get(self.request.row);
-                    return Err(End::Panicked(row.map_or("", |row| row.name)));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), End>> {
-        match self.poll(cx) {
-            Ok(()) if matches!(self.answer, Answer::Pending(_)) => Poll::Pending,
-            done => Poll::Ready(done),
-        }
-    }
-}
-
-/// The words for a frame whose size cannot be, with a hint for the two usual reasons.
-fn impossible(error: FrameError, prefix: [u8; 4]) -> String {
-    match &prefix {
-        [0x16, 0x03, ..] => "a TLS client on a plaintext listener".to_owned(),
-        b"GET " | b"POST" | b"HEAD" | b"PUT " => "an HTTP client on a Kafka listener".to_owned(),
-        _ => error.to_string(),
+/// Completes at this time, or never.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
     }
 }

@@ -1,6 +1,6 @@
 //! Chance for tests, from a seed.
 
-/// Numbers that look random and mean the same for ever (splitmix64).
+/// Numbers that look random and mean the same forever (splitmix64).
 pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {

@@ -1,25 +1,26 @@
-//! Braid: a Kafka-compatible broker. The tour, from the door to the cellar; a room knows only rooms below it.
+//! Braid: a Kafka-compatible broker. The modules from top to bottom; each uses only those below it
+//! (`tests/tidy.rs`). src/README.md describes how they work together.
 
 pub mod args; // the command line
-pub mod notify; // systemd is told
+pub mod notify; // sd_notify
 pub mod tools; // braid dump, braid check
 
 pub mod server; // accept, limit, shut down
 pub mod connection; // frames in, frames out, in order
 pub mod api; // the table of APIs; one file per API
 pub mod http; // /metrics and /healthz
-pub mod upkeep; // what is done unasked: checkpoints, retention
-pub mod broker; // the shared state and the verbs every door uses
+pub mod upkeep; // background jobs: checkpoints, retention, compaction
+pub mod broker; // the shared state: topics, coordinators, memory, workers
 pub mod group; // the group coordinator, a value
-pub mod txn; // the transaction coordinator, another
-pub mod machine; // what drives such values: channel, timer, log
+pub mod txn; // the transaction coordinator, a value
+pub mod machine; // drives coordinators: channel, timer, log
 pub mod topic; // name or id -> topic -> partition: log and watermark
 pub mod cluster; // which topics exist: the image and its log
 
 pub mod logging; // the log on stderr, and its levels
 pub mod config; // every setting once
 #[cfg(test)]
-mod dice; // chance for tests
+mod dice; // random numbers for tests
 pub mod metrics; // what is counted
 
 use std::future::Future;
@@ -32,7 +33,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::api::Meters;
-use crate::broker::{Broker, OpenError};
+use crate::broker::{Broker, CloseError, OpenError};
 use crate::config::{BrokerConfig, Listener};
 use crate::connection::Service;
 use crate::http::HttpState;
@@ -63,7 +64,7 @@ pub enum RunError {
     },
     /// The data could not be closed cleanly. Nothing acknowledged is lost; the next start takes longer.
     #[error("the shutdown was not clean: {0}")]
-    Close(#[from] braid_storage::Error),
+    Close(#[from] CloseError),
     /// The metrics clash.
     #[error("cannot register the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -171,7 +172,7 @@ async fn warm_up(broker: Arc<Broker>) {
     }
 }
 
-/// Each connection and each log needs a file descriptor; the soft limit is often a mere 1024.
+/// Each connection and each log needs a file descriptor; the soft limit is often only 1024.
 fn raise_file_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);

@@ -1,6 +1,9 @@
 //! The program's own log: one line per event on stderr, readable or JSON, with a level for each part of the
 //! broker that can be changed while it runs (KIP-412).
 
+mod escape; // no value ends a line
+mod limit; // no place in the code floods the log
+
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 
@@ -13,6 +16,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::LogFormat;
+use escape::OneLine;
+use limit::Limited;
 
 /// The logger that all others follow until they have a level of their own.
 pub const ROOT: &str = "root";
@@ -87,8 +92,10 @@ where
     let (filter, handle) = reload::Layer::new(start.clone());
     let lines = fmt::layer().with_writer(writer);
     let lines: Box<dyn Layer<_> + Send + Sync> = match format {
-        LogFormat::Text => lines.compact().with_ansi(colours).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Text => {
+            lines.compact().with_ansi(colours).fmt_fields(OneLine).map_event_format(Limited::new).boxed()
+        }
+        LogFormat::Json => lines.json().flatten_event(true).map_event_format(Limited::new).boxed(),
     };
     let replace = move |targets| handle.reload(targets).map_err(|e| e.to_string());
     let filter_of = Filter { start, replace: Box::new(replace) };
@@ -153,7 +160,7 @@ impl Loggers {
         self.state.lock().filter = Some(filter);
     }
 
-    /// Every logger and the level it goes by, sorted.
+    /// Every logger and its level, sorted.
     pub fn levels(&self) -> Vec<(&'static str, &'static str)> {
         let state = self.state.lock();
         let targets = state.targets(&state.altered);
@@ -316,6 +323,47 @@ mod tests {
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(text.contains("INFO") && text.contains("created topic=\"orders\" partition=3"), "{text}");
         assert!(!text.contains('\u{1b}'));
+    }
+
+    // A client created a topic with a newline in its name, and the log had a line of its own making.
+    #[test]
+    fn what_clients_name_cannot_forge_a_line() {
+        let forged = "x\n2026-01-01T00:00:00Z ERROR braid::topic: all is lost \u{1b}[2J";
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let (page, subscriber, _) = log(format, "info");
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::info!(topic = forged, id = %forged, list = ?[forged], "created {forged}");
+                tracing::warn!("{forged}");
+                let error = io::Error::other(forged);
+                tracing::error!(error = &error as &dyn std::error::Error, "failed");
+            });
+            let text = page.text();
+            assert_eq!(text.lines().count(), 3, "{text}");
+            assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text}");
+        }
+    }
+
+    // Clients that were refused over and over made 204 MB of warnings.
+    #[test]
+    fn warnings_that_a_client_repeats_are_counted_instead_of_written() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let (page, subscriber, _) = log(format, "info,braid::debugged=debug");
+            tracing::subscriber::with_default(subscriber, || {
+                for n in 0..10_000 {
+                    tracing::warn!(target: "braid::server", client = n, "refused: limit {n}");
+                    tracing::debug!(target: "braid::debugged", n, "debug is not limited");
+                }
+                tracing::warn!(target: "braid::server", "something else");
+            });
+            let text = page.text();
+            let with = |words: &str| text.lines().filter(|line| line.contains(words)).count();
+            assert_eq!(with("client"), 50);
+            assert_eq!(with("left out"), 1, "{format:?}");
+            assert_eq!((with("something else"), with("debug is not limited")), (1, 10_000));
+            let report = text.lines().find(|line| line.contains("left out")).unwrap();
+            let words = ["WARN", "refused: limit 50", "braid::server"];
+            assert!(words.iter().all(|word| report.contains(word)), "{report}");
+        }
     }
 
     #[test]

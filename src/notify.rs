@@ -1,5 +1,5 @@
 //! Tells systemd how the broker is doing: the protocol of sd_notify(3), a datagram to the socket that
-//! `NOTIFY_SOCKET` names. Without that variable nobody is told.
+//! `NOTIFY_SOCKET` names. Without that variable it does nothing.
 
 use std::ffi::OsStr;
 use std::io;

@@ -1,4 +1,4 @@
-//! The doors: listeners, limits on who comes in, and a shutdown that leaves nothing half said.
+//! Listeners, limits on connections, and a shutdown that drains responses.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,12 +12,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
-use crate::broker::Peer;
-use crate::config::{BrokerConfig, Listener};
+use crate::broker::{Broker, Peer};
+use crate::config::Listener;
 use crate::connection::{self, End, Service};
 
 /// How long `accept` rests after the system refused it a connection (too many open files, most likely).
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// What refuses a connection when only the descriptors are left that logs need.
+const OPEN_FILES: &str = "the limit of open files";
 /// How long connections may take to finish what they have begun when the broker goes down.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -86,7 +88,7 @@ async fn accept(service: Arc<Service>, bound: Bound, guests: Arc<Guests>, mut st
         };
         match accepted {
             Ok((stream, address)) => {
-                let guest = match guests.clone().admit(&service.broker.live(), address.ip()) {
+                let guest = match guests.clone().admit(&service.broker, address.ip()) {
                     Ok(guest) => guest,
                     Err(limit) => {
                         metrics.refused(limit);
@@ -139,8 +141,11 @@ struct Guests {
 
 impl Guests {
     /// A place for a client from this address, or the setting that says no.
-    fn admit(self: Arc<Self>, config: &BrokerConfig, ip: IpAddr) -> Result<Guest, &'static str> {
-        let mut inside = self.inside.lock();
+    fn admit(self: Arc<Self>, broker: &Arc<Broker>, ip: IpAddr) -> Result<Guest, &'static str> {
+        let (config, mut inside) = (broker.live(), self.inside.lock());
+        if !broker.dirs().descriptors().admits_client(inside.0) {
+            return Err(OPEN_FILES);
+        }
         if inside.0 >= config.max_connections.max(0) as usize {
             return Err("max.connections");
         }
@@ -150,14 +155,16 @@ impl Guests {
         }
         *of_ip += 1;
         inside.0 += 1;
+        broker.dirs().descriptors().set_clients(inside.0);
         drop(inside);
-        Ok(Guest { guests: self, ip })
+        Ok(Guest { guests: self, broker: broker.clone(), ip })
     }
 }
 
 /// A place taken, given back when dropped.
 struct Guest {
     guests: Arc<Guests>,
+    broker: Arc<Broker>,
     ip: IpAddr,
 }
 
@@ -165,6 +172,7 @@ impl Drop for Guest {
     fn drop(&mut self) {
         let mut inside = self.guests.inside.lock();
         inside.0 -= 1;
+        self.broker.dirs().descriptors().set_clients(inside.0);
         if let Some(of_ip) = inside.1.get_mut(&self.ip) {
             *of_ip -= 1;
             if *of_ip == 0 {

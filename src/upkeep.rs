@@ -1,5 +1,5 @@
-//! What the broker does unasked: writes recovery points down, deletes old segments, unlinks their files,
-//! compacts.
+//! Background jobs: writes recovery points, deletes old segments, unlinks their files,
+//! compacts, and notices that a directory is gone.
 //!
 //! Each kind of work is a task of its own that ends between two rounds, never in the middle of one: when all
 //! have ended, the logs can be closed.
@@ -16,8 +16,12 @@ use crate::broker::Broker;
 
 /// Work first begins this long after the start, if its interval is not shorter; Kafka does the same.
 const FIRST_CHECK: Duration = Duration::from_secs(30);
+/// How often the log directories are looked at; two system calls each.
+const LOOK_AT_DIRS: Duration = Duration::from_secs(1);
 /// Files are not unlinked more often than this.
 const UNLINK_PAUSE_MS: i64 = 1_000;
+/// How often the lateness of timers is measured.
+const WATCH_REACTOR: Duration = Duration::from_millis(100);
 
 /// Looks after the logs until the broker is told to stop; returns when no work is under way any more.
 pub async fn run(broker: Arc<Broker>, stopped: watch::Receiver<bool>) {
@@ -26,6 +30,8 @@ pub async fn run(broker: Arc<Broker>, stopped: watch::Receiver<bool>) {
             checkpoints(&broker, stopped.clone()),
             retention(&broker, stopped.clone()),
             compaction(&broker, stopped.clone()),
+            watch_dirs(&broker, stopped.clone()),
+            watch_reactor(&broker, stopped.clone()),
         );
     };
     let stop = async {
@@ -99,6 +105,25 @@ async fn retention(broker: &Arc<Broker>, stopped: watch::Receiver<bool>) {
         let ahead = due.map(|due| due.saturating_sub(broker.clock.now()).max(UNLINK_PAUSE_MS));
         let due = ahead.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms.unsigned_abs())));
         wake = due.map_or(check, |due| due.min(check));
+    }
+}
+
+/// Notices soon that a log directory was removed: until then writes to it are acknowledged.
+async fn watch_dirs(broker: &Arc<Broker>, stopped: watch::Receiver<bool>) {
+    while until(Instant::now() + LOOK_AT_DIRS, &stopped).await {
+        blocking(broker, Broker::watch).await;
+    }
+}
+
+/// Measures how late timers fire: something computes on the threads that serve sockets, or the machine has
+/// no processor for them.
+async fn watch_reactor(broker: &Arc<Broker>, stopped: watch::Receiver<bool>) {
+    loop {
+        let due = Instant::now() + WATCH_REACTOR;
+        if !until(due, &stopped).await {
+            return;
+        }
+        broker.metrics.reactor_late(due.elapsed());
     }
 }
 

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use support::{Client, TestBroker, batch, fetch_request, produce_request};
 
 /// Allocations of a Produce request of one partition.
-const PRODUCE: usize = 11;
+const PRODUCE: usize = 12;
 /// Allocations of a Fetch request of one partition that has something to read; one less when that is small,
 /// and so copied and not handed on.
 const FETCH: usize = 16;
@@ -70,7 +70,7 @@ async fn cost<A: Api>(client: &mut Client, version: i16, request: &A::Request) -
     costs[ROUNDS / 2]
 }
 
-/// A batch of so many records of 20 bytes.
+/// A batch of this many records of 20 bytes.
 fn batch_of(records: usize) -> Bytes {
     batch(&vec!["twenty bytes of text"; records])
 }

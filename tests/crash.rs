@@ -96,7 +96,7 @@ async fn produce(
 /// A step of some transaction, acknowledged.
 async fn produce_in_txn(broker: &Broker, outside: &mut Outside, step: usize) -> Result<(), Stopped> {
     let partition = partition(broker, "txns")?;
-    let base = partition.with_log(|log| log.end_offset()).map_err(|_| Stopped)?;
+    let base = partition.look(|log| log.end_offset()).map_err(|_| Stopped)?;
     let producer = 20 + step as i64 % 2;
     let ends = step % 5 > 2 && outside.txns.open.contains_key(&producer);
     // In the model even if it fails: it may be found later.
@@ -155,7 +155,7 @@ fn verify(broker: &Arc<Broker>, outside: &Outside) {
         let acked = outside.acked.get("txns").copied().unwrap_or(0);
         assert!(partition.watermark() as usize >= acked, "an acknowledged transaction is lost");
         let model = outside.txns.cut(partition.watermark());
-        partition.with_log(|log| model.check(log)).unwrap();
+        partition.look(|log| model.check(log)).unwrap();
         assert_eq!(partition.last_stable_offset(), model.stable(partition.watermark()));
     }
     for (log, sent) in &outside.sent {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use braid::broker::{Broker, NewTopic};
-use braid::topic::{Fault, Isolation};
+use braid::topic::{Closed, Fault, Isolation};
 use braid_protocol::ErrorCode;
 use braid_storage::sim::{Call, Loss, SimDisk};
 use braid_storage::{BatchBuilder, Log};
@@ -70,7 +70,7 @@ async fn produce(broker: &Broker, outside: &mut Outside, log: &'static str, now:
         batch.push(now, key.as_deref().map(str::as_bytes), Some(value.as_bytes()), &[]);
     }
     outside.sent.extend(values.iter().cloned());
-    let partition = partition(broker, log).ok_or(Fault::Offline)?;
+    let partition = partition(broker, log).ok_or(Fault::Closed(Closed::Failed))?;
     let appended = partition.append(&batch.build().unwrap(), None, now)?;
     partition.reached(appended.last_offset).await?;
     outside.acked.entry(log).or_default().extend((appended.base_offset..).zip(values));
@@ -79,7 +79,7 @@ async fn produce(broker: &Broker, outside: &mut Outside, log: &'static str, now:
 
 /// A step of some transaction. What the log did not take did not happen.
 fn produce_in_txn(broker: &Broker, outside: &mut Outside, step: usize) -> Result<(), Fault> {
-    let partition = partition(broker, "txns").ok_or(Fault::Offline)?;
+    let partition = partition(broker, "txns").ok_or(Fault::Closed(Closed::Failed))?;
     let producer = 20 + step as i64 % 2;
     let commit = step.is_multiple_of(3);
     let ends = step % 5 > 2 && outside.txns.open.contains_key(&producer);
@@ -125,8 +125,8 @@ fn verify(broker: &Arc<Broker>, outside: &Outside) {
     outside.created.iter().for_each(|name| assert!(image.topic(name).is_some(), "{name} is lost"));
     outside.deleted.iter().for_each(|name| assert!(image.topic(name).is_none(), "{name} is back"));
     if let Some(partition) = partition(broker, "txns").filter(|partition| !partition.is_offline()) {
-        let check = |log: &mut Log| outside.txns.cut(log.end_offset()).check(log);
-        partition.with_log(check).unwrap();
+        let check = |log: &Log| outside.txns.cut(log.end_offset()).check(log);
+        partition.look(check).unwrap();
     }
     for log in LOGS {
         let partition = partition(broker, log).unwrap_or_else(|| panic!("{log} is lost"));

@@ -1,5 +1,5 @@
 //! Several folders in `log.dirs`: where partitions go, what becomes of them when a folder or a log fails, and
-//! that nothing that had records ever begins anew in silence.
+//! that nothing that had records ever begins again in silence.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -146,7 +146,8 @@ async fn a_folder_that_is_away_takes_its_partitions_offline_until_it_is_back() {
     broker.topic("new", 2, &[]).await;
     assert!(client.produce("new", 1, &["x"]).await.error_code.is_ok());
 
-    broker.broker.close().unwrap();
+    let why = broker.broker.close().unwrap_err().to_string();
+    assert!(why.contains("data/b is offline"), "{why}");
     assert!(broker.path().join("a/.kafka_cleanshutdown").exists());
     let back = |data: &Path| {
         let _ = fs::remove_dir(data.join("b"));
@@ -206,7 +207,7 @@ async fn a_corrupt_log_is_offline_and_the_rest_is_served() {
         assert_served(&mut client, "t", 2, "in 2").await;
         assert_eq!(broker.broker.counts().offline_partitions, 1);
         // A clean stop must not make it be trusted.
-        broker = broker.restart();
+        broker = broker.restart_unclean();
     }
     let mut client = broker.connect();
     delete(&mut client, "t").await;
@@ -226,13 +227,13 @@ async fn a_log_that_is_gone_does_not_begin_anew_unless_told_to() {
     assert_served(&mut client, "t", 0, "in 0").await;
     assert!(!broker.path().join(dir).join("t-1").exists());
     broker.broker.checkpoint().unwrap();
-    let broker = broker.restart();
+    let broker = broker.restart_unclean();
     assert_offline(&mut broker.connect(), "t", 1).await;
     let begin = |data: &Path| fs::create_dir(data.join(dir).join("t-1")).unwrap();
     let broker = broker.kill_and(begin).unwrap();
     let mut client = broker.connect();
-    assert_eq!(client.produce("t", 1, &["anew"]).await.base_offset, 0);
-    assert_served(&mut broker.kill().connect(), "t", 1, "anew").await;
+    assert_eq!(client.produce("t", 1, &["again"]).await.base_offset, 0);
+    assert_served(&mut broker.kill().connect(), "t", 1, "again").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -265,9 +266,9 @@ async fn what_was_written_without_a_sync_is_synced_by_the_checkpoint() {
     let mut client = broker.connect();
     client.produce("t", 0, &["more"]).await;
     let partition = broker.broker.topic("t").unwrap().partition(0).unwrap();
-    assert_eq!(partition.with_log(|log| log.synced_offset()).unwrap(), 1);
+    assert_eq!(partition.look(|log| log.synced_offset()).unwrap(), 1);
     broker.broker.checkpoint().unwrap();
-    assert_eq!(partition.with_log(|log| log.synced_offset()).unwrap(), 2);
+    assert_eq!(partition.look(|log| log.synced_offset()).unwrap(), 2);
     let dir = home(&broker.path(), "t-0");
     let points =
         fs::read_to_string(broker.path().join(dir).join("recovery-point-offset-checkpoint")).unwrap();
@@ -290,6 +291,9 @@ impl Disk for Breaking {
     fn open(&self, path: &Path, create: bool, capacity: u64) -> io::Result<Arc<dyn File>> {
         let broken = path.starts_with(self.dir).then(|| self.broken.clone());
         Ok(Arc::new(BreakingFile { file: self.disk.open(path, create, capacity)?, broken }))
+    }
+    fn make_dir(&self, dir: &Path) -> io::Result<bool> {
+        self.disk.make_dir(dir)
     }
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
         self.disk.list(dir)
@@ -366,7 +370,7 @@ async fn a_folder_whose_sync_fails_goes_offline_alone() {
     let new = NewTopic { name: "u".into(), partitions: 2, replication_factor: 1, ..NewTopic::default() };
     broker.create_topic(new).await.unwrap();
     assert!(broker.topic("u").unwrap().partitions().iter().all(|p| &**p.home() == Path::new("/a")));
-    broker.close().unwrap();
+    broker.close().unwrap_err();
     let clean = |dir: &str| sim.contents(&Path::new(dir).join(".kafka_cleanshutdown")).is_some();
     assert!(clean("/a") && !clean("/b"));
     drop(broker);
@@ -416,6 +420,51 @@ async fn a_folder_that_another_broker_left_is_moved_into() {
         assert_eq!(
             values(&broker.connect().fetch("with-dash", 1, 1, 0).await),
             [(1, "and after".to_owned())]
+        );
+    }
+}
+
+// A user pointed log.dirs at what a Kafka with ZooKeeper had left, and was answered that meta.properties is
+// malformed.
+#[tokio::test(start_paused = true)]
+async fn the_folder_of_a_kafka_with_zookeeper_is_taken_over() {
+    for (old, taken) in [
+        ("#\nversion=0\nbroker.id=1\n", true),
+        ("version=0\ncluster.id=MkU3OEVBNTcwNTJENDM2Qg\nbroker.id=1\n", true),
+        ("version=1\ncluster.id=MkU3OEVBNTcwNTJENDM2Qg\nnode.id=1\n", true),
+        ("version=0\nbroker.id=1001\n", false),
+    ] {
+        let broker = TestBroker::start(&[("node.id", "1")]);
+        broker.topic("t", 1, &[]).await;
+        broker.connect().produce("t", 0, &["there before"]).await;
+        broker.broker.close().unwrap();
+        let meta = broker.path().join("meta.properties");
+        let opened = broker.kill_and(|data| {
+            fs::remove_dir_all(find(data, "__braid_metadata-0")).unwrap();
+            fs::write(data.join("meta.properties"), old).unwrap();
+        });
+        let broker = match opened {
+            Ok(broker) if taken => broker,
+            Err(error) if !taken => {
+                assert!(error.to_string().contains("node.id=1001"), "{error}");
+                continue;
+            }
+            other => panic!("{old:?}: {:?}", other.err()),
+        };
+        assert_served(&mut broker.connect(), "t", 0, "there before").await;
+        let new = fs::read_to_string(&meta).unwrap();
+        assert!(
+            ["version=1\n", "node.id=1\n", "directory.id="].iter().all(|line| new.contains(line)),
+            "{new}"
+        );
+        let cluster = broker.broker.cluster.image().cluster_id.clone();
+        assert!(new.contains(&format!("cluster.id={cluster}\n")), "{new}");
+        assert!(!old.contains("cluster.id") || cluster == "MkU3OEVBNTcwNTJENDM2Qg", "the cluster stays");
+        let broker = broker.restart();
+        assert_eq!(
+            fs::read_to_string(broker.path().join("meta.properties")).unwrap(),
+            new,
+            "and is not changed"
         );
     }
 }

@@ -6,6 +6,7 @@ mod support;
 
 use std::time::Duration;
 
+use braid::topic::Closed;
 use braid_protocol::ErrorCode;
 use braid_protocol::api::consumer_group_describe::{ConsumerGroupDescribe, ConsumerGroupDescribeRequest};
 use braid_protocol::api::describe_groups::{DescribeGroups, DescribeGroupsRequest};
@@ -327,7 +328,7 @@ async fn an_old_client_is_told_in_each_partition_why_its_group_cannot_be_asked()
     broker.topic("t", 1, &[]).await;
     broker.connect().call::<OffsetCommit>(7, &commit_request("g", None, "t", 5)).await;
     broker = broker.restart();
-    broker.broker.topic("__consumer_offsets").unwrap().partition(0).unwrap().go_offline();
+    broker.broker.topic("__consumer_offsets").unwrap().partition(0).unwrap().shut(Closed::Failed);
     let topic = OffsetFetchRequestTopic { name: "t".into(), partition_indexes: vec![0, 3] };
     let request =
         OffsetFetchRequest { group_id: "g".into(), topics: Some(vec![topic]), ..Default::default() };

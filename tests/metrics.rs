@@ -176,6 +176,75 @@ async fn many_topics_and_groups_are_all_there() {
     assert_eq!(lag, 160.0);
 }
 
+/// Clients name groups: with 41,100 of them the page had 15.8 MB and took 4.3 s.
+#[tokio::test]
+async fn groups_that_clients_make_do_not_make_the_page_grow() {
+    let settings = [("offsets.topic.num.partitions", "10"), ("braid.durability", "written")];
+    let broker = TestBroker::start(&settings);
+    observe(&broker);
+    broker.topic("t", 1, &[]).await;
+    let mut client = broker.connect();
+    commit(&mut client, "first", &[("t", 0, 0)]).await;
+    let request = |n: usize| OffsetCommitRequest {
+        group_id: format!("group-with-a-longer-name-{n}"),
+        generation_id_or_member_epoch: -1,
+        topics: vec![OffsetCommitRequestTopic {
+            name: "t".to_owned(),
+            partitions: vec![OffsetCommitRequestPartition::default()],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let (groups, at_once) = (50_000, 250);
+    for n in (0..groups).step_by(at_once) {
+        client.send_all::<OffsetCommit>(8, &(n..n + at_once).map(request).collect::<Vec<_>>()).await;
+        for _ in 0..at_once {
+            let response = client.receive::<OffsetCommit>(8).await;
+            assert!(response.topics[0].partitions[0].error_code.is_ok());
+        }
+    }
+    let join = ConsumerGroupHeartbeatRequest {
+        group_id: "zz".to_owned(),
+        member_id: "m".to_owned(),
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_names: Some(vec!["t".to_owned()]),
+        topic_partitions: Some(Vec::new()),
+        ..Default::default()
+    };
+    assert!(client.call::<ConsumerGroupHeartbeat>(1, &join).await.error_code.is_ok());
+
+    let metrics = broker.broker.metrics.clone();
+    let page = tokio::task::spawn_blocking(move || metrics.render().unwrap()).await.unwrap();
+    assert!(page.len() < 1_000_000, "{} bytes", page.len());
+    let seen = scrape(&broker).await;
+    let count = |name: &str| seen.keys().filter(|series| series.starts_with(&format!("{name}{{"))).count();
+    assert_eq!(count("kafka_consumergroup_members"), 1_000);
+    assert_eq!(seen["kafka_consumergroup_members{consumergroup=\"zz\"}"], 1.0, "those with members first");
+    assert_eq!(count("kafka_consumergroup_lag"), 999);
+    assert_eq!(seen["kafka_coordinator_group_groupmetadatamanager_numgroups"], 50_002.0);
+    assert_eq!(seen["braid_metrics_groups_omitted"], 49_002.0);
+    assert_eq!(seen["braid_metrics_offsets_omitted"], 49_002.0);
+}
+
+#[tokio::test]
+async fn partitions_beyond_the_limit_are_counted_and_not_shown() {
+    let broker = TestBroker::start(&[("braid.metrics.partitions.max", "4")]);
+    observe(&broker);
+    let mut client = broker.connect();
+    for topic in ["c", "b", "a"] {
+        broker.topic(topic, 3, &[]).await;
+        assert!(client.produce(topic, 0, &["x"]).await.error_code.is_ok());
+    }
+    let seen = scrape(&broker).await;
+    let size = |topic, partition| {
+        seen.contains_key(&format!("kafka_log_log_size{{partition=\"{partition}\",topic=\"{topic}\"}}"))
+    };
+    assert!(size("c", 0) && size("c", 2) && size("b", 0), "those known longest");
+    assert!(!size("b", 1) && !size("a", 0));
+    assert_eq!(seen["braid_metrics_partitions_omitted"], 5.0);
+    assert_eq!(seen["kafka_server_replicamanager_leadercount"], 9.0);
+}
+
 #[tokio::test]
 async fn a_partition_that_cannot_be_opened_is_offline_and_named() {
     let broker = TestBroker::start(&[]);

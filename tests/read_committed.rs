@@ -135,7 +135,7 @@ async fn aborted_transactions_are_named_across_segments_and_after_restarts() {
         }
     }
     let last = end(&partition, 9, false);
-    assert!(partition.with_log(|log| log.segment_count()).unwrap() > 5);
+    assert!(partition.look(|log| log.segment_count()).unwrap() > 5);
     for round in 0..4 {
         let mut client = broker.connect();
         for offset in 0..=last {

@@ -1,4 +1,5 @@
-//! README's table of APIs is made from the broker's own. `BRAID_BLESS=1 cargo test --test readme` writes it.
+//! README's table of APIs is made from the broker's own: `BRAID_BLESS=1 cargo test --test readme` writes it.
+//! And what src/README.md says of places is true.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::fmt::Write;
@@ -31,4 +32,21 @@ fn readme_names_the_apis_that_are_served() {
         return;
     }
     assert!(readme == wanted, "README.md is out of date; BRAID_BLESS=1 cargo test --test readme writes it");
+}
+
+#[test]
+fn functions_are_where_the_index_says() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let text = fs::read_to_string(format!("{root}/src/README.md")).unwrap();
+    let mut found = 0;
+    for row in text.lines().filter(|line| line.starts_with("| ") && line.contains(".rs`")) {
+        let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        let [_, what, file, function, _] = cells[..] else { panic!("{row}") };
+        let code = fs::read_to_string(format!("{root}/{file}")).unwrap_or_else(|e| panic!("{file}: {e}"));
+        let is_there =
+            [format!("fn {function}("), format!("fn {function}<")].iter().any(|f| code.contains(f));
+        assert!(is_there, "{what}: no {function} in {file}");
+        found += 1;
+    }
+    assert!(found >= 20, "the table was not found");
 }

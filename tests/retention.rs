@@ -171,7 +171,7 @@ async fn idle_producers_are_forgotten() {
     broker.topic("t", 1, &[]).await;
     let known = || {
         let partition = broker.broker.topic("t").unwrap().partition(0).unwrap();
-        partition.with_log(|log| log.producers().len()).unwrap()
+        partition.look(|log| log.producers().len()).unwrap()
     };
     let mut client = broker.connect();
     client.produce_batch("t", 0, batch_of(1, 0, 0, &["a"])).await;

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The rooms of `src/`, from the door to the cellar. A room knows only rooms below it; those on one line do
+/// The modules of `src/`, from top to bottom. A module uses only modules below it; those on one line do
 /// not know each other. (A cluster view of the same: README, "Where things are".)
 const ROOMS: &[&[&str]] = &[
     &["main", "lib"],
@@ -85,7 +85,7 @@ fn rooms_know_only_rooms_below_them() {
     let mut broken = Vec::new();
     for source in sources().iter().filter(|s| s.path.starts_with("src/")) {
         let room = source.room().unwrap();
-        let own = rank(room).unwrap_or_else(|| panic!("{} is in no room of this test's table", source.path));
+        let own = rank(room).unwrap_or_else(|| panic!("{} is in no row of ROOMS", source.path));
         for (number, line) in source.text.lines().enumerate() {
             for known in line.split("crate::").skip(1) {
                 let known: String = known.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
@@ -93,12 +93,47 @@ fn rooms_know_only_rooms_below_them() {
                     continue;
                 }
                 if rank(&known).is_none_or(|theirs| theirs <= own) {
-                    broken.push(format!("{}:{}: {room} may not know {known}", source.path, number + 1));
+                    broken.push(format!("{}:{}: {room} may not use {known}", source.path, number + 1));
                 }
             }
         }
     }
-    assert_none("the arrows of the house point from the door to the cellar", broken);
+    assert_none("a module uses only modules below it", broken);
+}
+
+/// Words that are not Kafka's or the field's, or that have to be read twice, and what to write instead.
+const BANNED: &[(&str, &str)] = &[
+    ("anew", "again"),
+    ("whoever", "the caller, the client, a reader"),
+    ("for ever", "forever"),
+    ("goes by", "uses"),
+    ("so many", "this many"),
+    ("likewise", "the noun again"),
+    ("cellar", "bottom"),
+    ("unasked", "in the background"),
+    ("bury", "write tombstones"),
+    ("mended", "repaired"),
+];
+
+#[test]
+fn words_are_plain() {
+    let mut broken = Vec::new();
+    for source in sources().iter().filter(|source| source.path != "tests/tidy.rs") {
+        for (number, line) in source.text.lines().enumerate() {
+            let line = line.to_lowercase();
+            let has = |word: &str| {
+                line.match_indices(word).any(|(at, _)| {
+                    let (before, after) = (line[..at].chars().last(), line[at + word.len()..].chars().next());
+                    !before.into_iter().chain(after).any(|c| c.is_alphanumeric() || c == '_')
+                })
+            };
+            let found = BANNED.iter().filter(|(word, _)| has(word));
+            broken.extend(found.map(|(word, instead)| {
+                format!("{}:{}: {word:?}; write: {instead}", source.path, number + 1)
+            }));
+        }
+    }
+    assert_none("plain technical English", broken);
 }
 
 #[test]

@@ -332,7 +332,7 @@ async fn checkpoints_and_ids_are_compared_with_the_logs() {
     let points = "recovery-point-offset-checkpoint";
     spoilt(points, "t 0 120", "t 0 121", "ends at 120, below its recovery point");
     spoilt(points, "t 0 120", "t 0 many", "recovery-point-offset-checkpoint: not in the format");
-    spoilt("meta.properties", "version=1", "version=9", "meta.properties: not in the format");
+    spoilt("meta.properties", "version=1", "version=9", "meta.properties: a version other than 0 and 1");
     spoilt("t-0/leader-epoch-checkpoint", "0 0", "x 0", "leader-epoch-checkpoint: not in the format");
     spoilt("t-0/leader-epoch-checkpoint", "0 0", "5 0", "it says epoch 5, the log 0");
     spoilt("t-1/partition.metadata", "version: 0", "version: 7", "partition.metadata: not in the format");
@@ -359,4 +359,109 @@ async fn a_folder_in_use_and_one_that_is_none_are_refused() {
     assert!(!sound && text.contains("neither a data folder"), "{text}");
     let (text, sound) = check(&empty.path().join("none"));
     assert!(!sound && text.contains("No such file"), "{text}");
+}
+
+// `braid check` called a sealed segment bad whose largest timestamp is 0: its time index is one entry of
+// zeros.
+#[tokio::test(start_paused = true)]
+async fn timestamps_at_and_below_zero_are_as_good_as_others() {
+    let broker = TestBroker::start(&[]);
+    for (n, times) in
+        [[0, 0, 0], [-1, -1, -1], [-5, -5, -5], [-1, 0, -1], [0, -1, 1], [-9, 0, 9]].iter().enumerate()
+    {
+        for (size, kind) in [(1, "one"), (3, "three")] {
+            let topic = format!("{kind}-{n}");
+            broker.topic(&topic, 1, &[("segment.bytes", "1000"), ("index.interval.bytes", "0")]).await;
+            let mut client = broker.connect();
+            for time in times.repeat(6) {
+                let mut batch = BatchBuilder::new();
+                for _ in 0..size {
+                    batch.push(time, None, Some(&[b'x'; 200]), &[]);
+                }
+                client.produce_batch(&topic, 0, batch.build().unwrap().to_bytes()).await;
+            }
+        }
+    }
+    broker.broker.close().unwrap();
+    let (text, sound) = check(copy_of(&broker.path()).path());
+    assert!(sound && text.lines().count() == 1, "{text}");
+}
+
+/// The rows of `storage/tests/frames.tsv`: a name, what Kafka's broker says, and the batch. (`(61x40)` in a
+/// batch is 40 times the byte 61.)
+fn frames() -> Vec<(&'static str, bool, Vec<u8>)> {
+    let hex = |text: &str| -> Vec<u8> {
+        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    };
+    let bytes = |text: &str| {
+        let mut bytes = Vec::new();
+        for piece in text.split('(') {
+            let (run, rest) = piece.split_once(')').unwrap_or(("", piece));
+            let run = run.split_once('x').map(|(byte, times)| hex(byte).repeat(times.parse().unwrap()));
+            bytes.extend(run.unwrap_or_default());
+            bytes.extend(hex(rest));
+        }
+        bytes
+    };
+    let row = |line: &'static str| {
+        let columns: Vec<_> = line.split('\t').collect();
+        (columns[0], columns[1] != "fails", bytes(columns[5]))
+    };
+    include_str!("../storage/tests/frames.tsv").lines().map(row).collect()
+}
+
+// lz4 with linked blocks was stored and acknowledged; Java consumers stood still at it, and `braid check`
+// called the folder clean.
+#[test]
+fn batches_that_no_consumer_gets_beyond_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("meta.properties"), "version=1\ncluster.id=a\nnode.id=1\n").unwrap();
+    fs::write(dir.path().join("log-start-offset-checkpoint"), "0\n0\n").unwrap();
+    let rows = frames();
+    let mut points = format!("0\n{}\n", rows.len());
+    for (n, (_, _, batch)) in rows.iter().enumerate() {
+        let partition = dir.path().join(format!("t-{n}"));
+        fs::create_dir(&partition).unwrap();
+        let mut batch = batch.clone();
+        batch[12..16].fill(0); // leader epoch
+        fs::write(partition.join(format!("{:020}.log", 0)), batch).unwrap();
+        fs::write(partition.join("leader-epoch-checkpoint"), "0\n1\n0 0\n").unwrap();
+        points += &format!("t {n} 1\n");
+    }
+    fs::write(dir.path().join("recovery-point-offset-checkpoint"), points).unwrap();
+    let (text, sound) = check(dir.path());
+    assert!(!sound);
+    for (n, (name, read, _)) in rows.iter().enumerate() {
+        let log = format!("/t-{n}/00000000000000000000.log, offset 0, position 0: ");
+        let found = text.lines().find(|line| line.starts_with("problem: ") && line.contains(&log));
+        assert!(*read || found.is_some(), "{name}: not found");
+        if ["lz4, long, linked blocks", "lz4, no end mark", "lz4, skippable frame before"].contains(name) {
+            let says = "consumers cannot read the batch and stop at it (lz4: ";
+            assert!(
+                found.unwrap().contains(says) && found.unwrap().contains("seek them to 3, or delete"),
+                "{text}"
+            );
+        }
+        let good = *read && (!name.contains(", ") || name.ends_with(", long"));
+        assert!(!good || found.is_none(), "{name}: {found:?}");
+    }
+}
+
+// A crash of the file system left log-start-offset-checkpoint empty: deleted records came back, without a
+// word.
+#[tokio::test(start_paused = true)]
+async fn checkpoints_without_anything_in_them_are_named() {
+    let dir = written(true).await;
+    for (file, says) in [
+        ("log-start-offset-checkpoint", "records that DeleteRecords has deleted can be read again"),
+        ("t-0/leader-epoch-checkpoint", "the leader epochs of this log are not known"),
+    ] {
+        let copy = copy_of(dir.path());
+        fs::write(copy.path().join(file), "").unwrap();
+        let (text, sound) = check(copy.path());
+        assert!(!sound && text.contains(file) && text.contains(says), "{text}");
+    }
+    fs::write(dir.path().join("recovery-point-offset-checkpoint"), "").unwrap();
+    let (text, sound) = check(dir.path());
+    assert!(sound && text.contains("a start that is not clean reads every log from its beginning"), "{text}");
 }

@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use braid_protocol::api::create_partitions::{
     CreatePartitions, CreatePartitionsRequest, CreatePartitionsTopic,
 };
@@ -17,13 +19,18 @@ use braid_protocol::api::describe_configs::{
 use braid_protocol::api::describe_topic_partitions::{
     DescribeTopicPartitions, DescribeTopicPartitionsRequest, TopicRequest,
 };
+use braid_protocol::api::fetch::{Fetch, FetchRequest};
 use braid_protocol::api::init_producer_id::{InitProducerId, InitProducerIdRequest};
+use braid_protocol::api::list_offsets::{
+    ListOffsets, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
+};
 use braid_protocol::api::metadata::{Metadata, MetadataRequest, MetadataRequestTopic};
 use braid_protocol::api::offset_for_leader_epoch::{
     OffsetForLeaderEpoch, OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
 use braid_protocol::{ErrorCode, Uuid};
-use support::{Client, TestBroker};
+use support::{Client, TestBroker, fetch_request};
+use tokio::time::Instant;
 
 fn wanted(name: &str) -> CreatableTopic {
     CreatableTopic { name: name.into(), num_partitions: -1, replication_factor: -1, ..Default::default() }
@@ -114,7 +121,7 @@ async fn what_cannot_be_created_says_why_and_the_rest_is() {
     assert_eq!(names(&mut client).await, ["assigned", "b", "good", "with.dot"]);
 }
 
-// The metadata log's folder is named like a partition's. Whoever asked for a topic of that name, be it by a
+// The metadata log's folder is named like a partition's. A request for a topic of that name, be it by a
 // Metadata request with auto-creation, was given the log itself to write to: the next start failed, or the
 // topic's deletion took all metadata with it.
 #[tokio::test(start_paused = true)]
@@ -190,6 +197,36 @@ async fn a_topic_deleted_by_id_and_made_again_is_another() {
     broker = broker.kill();
     assert_eq!(id(&broker), second, "ids survive");
     assert_eq!(names(&mut broker.connect()).await, ["t"]);
+}
+
+// A Fetch waited for records of a topic that was then deleted, and was answered KAFKA_STORAGE_ERROR, which
+// was counted as a disk error. Kafka 4.3.1 answers UNKNOWN_TOPIC_OR_PARTITION.
+#[tokio::test(start_paused = true)]
+async fn requests_that_wait_at_a_topic_that_is_deleted_are_answered_at_once() {
+    for (version, code) in
+        [(4, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION), (12, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)]
+            .into_iter()
+            .chain([(13, ErrorCode::UNKNOWN_TOPIC_ID), (17, ErrorCode::UNKNOWN_TOPIC_ID)])
+    {
+        let broker = TestBroker::start(&[]);
+        broker.topic("t", 1, &[]).await;
+        let mut request = FetchRequest { max_wait_ms: 60_000, min_bytes: 1, ..fetch_request("t", &[(0, 0)]) };
+        request.topics[0].topic_id = broker.broker.cluster.image().topic("t").unwrap().id;
+        let mut reader = broker.connect();
+        reader.send::<Fetch>(version, &request).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let partition = broker.broker.topic("t").unwrap().partition(0).unwrap();
+        let by_name = DeleteTopicState { name: Some("t".into()), topic_id: Uuid::ZERO };
+        let delete = DeleteTopicsRequest { topics: vec![by_name], ..Default::default() };
+        let begin = Instant::now();
+        broker.connect().call::<DeleteTopics>(6, &delete).await;
+        let answer = reader.receive::<Fetch>(version).await;
+        assert_eq!(answer.responses[0].partitions[0].error_code, code, "v{version}");
+        assert!(begin.elapsed() < Duration::from_secs(1), "v{version}");
+        // A Produce that still waited to be synced.
+        let waits = partition.reached(0).await.unwrap_err();
+        assert_eq!(waits.code(), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -272,24 +309,77 @@ async fn the_cluster_and_its_epochs_are_told() {
     let broker = TestBroker::start(&[]);
     broker.topic("t", 1, &[]).await;
     let mut client = broker.connect();
+    broker.topic("new", 1, &[]).await;
     client.produce("t", 0, &["a", "b"]).await;
     for version in 0..=2 {
         let cluster = client.call::<DescribeCluster>(version, &DescribeClusterRequest::default()).await;
         assert_eq!(cluster.cluster_id, broker.broker.cluster.image().cluster_id);
         assert_eq!((cluster.brokers[0].host.as_str(), cluster.brokers[0].port), ("127.0.0.1", 9092));
     }
-    for (current, asked, expected) in [
-        (-1, 0, (ErrorCode::NONE, 0, 2)),
-        (0, 5, (ErrorCode::NONE, -1, -1)),
-        (1, 0, (ErrorCode::UNKNOWN_LEADER_EPOCH, -1, -1)),
+    // A consumer was answered that a partition which nothing was written to has no epoch at all.
+    for (topic, current, asked, expected) in [
+        ("t", -1, 0, (ErrorCode::NONE, 0, 2)),
+        ("t", 0, 5, (ErrorCode::NONE, -1, -1)),
+        ("t", -1, -1, (ErrorCode::NONE, -1, -1)),
+        ("t", 1, 0, (ErrorCode::UNKNOWN_LEADER_EPOCH, -1, -1)),
+        ("new", 0, 0, (ErrorCode::NONE, 0, 0)),
+        ("new", -1, 1, (ErrorCode::NONE, -1, -1)),
     ] {
         let partition =
             OffsetForLeaderPartition { partition: 0, current_leader_epoch: current, leader_epoch: asked };
-        let topic = OffsetForLeaderTopic { topic: "t".into(), partitions: vec![partition] };
+        let topic = OffsetForLeaderTopic { topic: topic.into(), partitions: vec![partition] };
         let request = OffsetForLeaderEpochRequest { topics: vec![topic], ..Default::default() };
         let end =
             client.call::<OffsetForLeaderEpoch>(4, &request).await.topics.remove(0).partitions.remove(0);
         assert_eq!((end.error_code, end.leader_epoch, end.end_offset), expected);
+    }
+}
+
+// A consumer that had read records which a kill took back went on behind them, as every epoch was 0.
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_was_not_clean_bumps_every_leader_epoch() {
+    let broker = TestBroker::start(&[]);
+    broker.topic("t", 1, &[]).await;
+    broker.connect().produce("t", 0, &["a", "b"]).await;
+    let broker = broker.kill();
+    broker.connect().produce("t", 0, &["c"]).await;
+    // Not after a clean one.
+    let broker = broker.restart();
+    let mut client = broker.connect();
+    let described =
+        client.call::<Metadata>(12, &MetadataRequest { topics: None, ..Default::default() }).await;
+    assert_eq!(described.topics[0].partitions[0].leader_epoch, 1);
+    for (believed, code) in [
+        (-1, ErrorCode::NONE),
+        (0, ErrorCode::FENCED_LEADER_EPOCH),
+        (1, ErrorCode::NONE),
+        (2, ErrorCode::UNKNOWN_LEADER_EPOCH),
+    ] {
+        let mut request = fetch_request("t", &[(0, 0)]);
+        request.topics[0].partitions[0].current_leader_epoch = believed;
+        let fetched = client.call::<Fetch>(12, &request).await.responses.remove(0).partitions.remove(0);
+        assert_eq!(fetched.error_code, code, "{believed}");
+        for (asked, end) in [(0, (0, 2)), (1, (1, 3)), (2, (-1, -1))] {
+            let partition = OffsetForLeaderPartition {
+                partition: 0,
+                current_leader_epoch: believed,
+                leader_epoch: asked,
+            };
+            let topic = OffsetForLeaderTopic { topic: "t".into(), partitions: vec![partition] };
+            let request = OffsetForLeaderEpochRequest { topics: vec![topic], ..Default::default() };
+            let answer = client.call::<OffsetForLeaderEpoch>(4, &request).await;
+            let found = &answer.topics[0].partitions[0];
+            assert_eq!(found.error_code, code);
+            assert!(code != ErrorCode::NONE || (found.leader_epoch, found.end_offset) == end, "{found:?}");
+        }
+    }
+    // The offset of the start, of the end, and of the newest record: each with the epoch it belongs to.
+    for (timestamp, found) in [(-2, (0, 0)), (-1, (3, 1)), (-3, (2, 1))] {
+        let wanted = ListOffsetsPartition { timestamp, current_leader_epoch: -1, ..Default::default() };
+        let topic = ListOffsetsTopic { name: "t".into(), partitions: vec![wanted] };
+        let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
+        let listed = client.call::<ListOffsets>(7, &request).await.topics.remove(0).partitions.remove(0);
+        assert_eq!((listed.offset, listed.leader_epoch), found, "{timestamp}");
     }
 }
 
@@ -306,4 +396,37 @@ async fn a_producer_id_is_never_given_twice() {
         }
         broker = if round % 2 == 0 { broker.restart() } else { broker.kill() };
     }
+}
+
+// One CreateTopics asked for so much that every other change of the cluster waited for it. Kafka 4 refuses a
+// request for more than 10,000 partitions as a whole, whatever else is wrong with it.
+#[tokio::test(start_paused = true)]
+async fn a_request_for_too_many_partitions_is_refused_as_a_whole() {
+    let broker = TestBroker::start(&[("num.partitions", "300")]);
+    broker.topic("t", 1, &[]).await;
+    let mut client = broker.connect();
+    let of = |name: &str, num_partitions| CreatableTopic { num_partitions, ..wanted(name) };
+    let assignments = (0..2).map(|n| CreatableReplicaAssignment { partition_index: n, broker_ids: vec![1] });
+    let assigned = CreatableTopic { assignments: assignments.collect(), ..wanted("assigned") };
+    let cases = [
+        vec![of("a", 1), of("b", 10_000)],
+        vec![of("a", 9_700), of("b", -1), of("t", 1)],
+        vec![of("a", 9_999), assigned],
+        (0..10_001).map(|n| of(&format!("no name {n}"), 0)).collect(),
+    ];
+    for topics in cases {
+        for validate_only in [true, false] {
+            let request = CreateTopicsRequest { topics: topics.clone(), validate_only, ..Default::default() };
+            let told = client.call::<CreateTopics>(7, &request).await.topics;
+            assert_eq!(told.len(), topics.len());
+            assert!(told.iter().all(|topic| topic.error_code == ErrorCode::POLICY_VIOLATION), "{told:?}");
+        }
+    }
+    let grow = |name: &str, count| CreatePartitionsTopic { name: name.into(), count, assignments: None };
+    for topics in [vec![grow("t", 10_002)], vec![grow("t", 6_000), grow("u", 6_000)]] {
+        let request = CreatePartitionsRequest { topics, ..Default::default() };
+        let told = client.call::<CreatePartitions>(3, &request).await.results;
+        assert!(told.iter().all(|topic| topic.error_code == ErrorCode::POLICY_VIOLATION), "{told:?}");
+    }
+    assert_eq!(names(&mut client).await, ["t"]);
 }

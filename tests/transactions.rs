@@ -249,7 +249,7 @@ async fn a_write_outside_of_its_transaction_is_refused() {
     assert_eq!(code, ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
     assert_eq!(old.end(true).await, ErrorCode::NONE);
     settled(&mut old).await;
-    // a write that comes when its transaction has ended would hold back readers for ever (KIP-890)
+    // a write that comes when its transaction has ended would hold back readers forever (KIP-890)
     let response = old.client.call::<Produce>(11, &old.request(1, 0, "late")).await;
     assert_eq!(response.responses[0].partition_responses[0].error_code, ErrorCode::TRANSACTION_ABORTABLE);
     assert!(committed(&broker).await.is_empty());
@@ -351,7 +351,7 @@ async fn kafka_transactions_lists_and_aborts() {
 }
 
 /// A folder from a cluster of Kafka's, where the coordinator had moved five times: its markers have epoch 5,
-/// and ours, of epoch 0, were refused as an old coordinator's for ever. The transaction never ended.
+/// and ours, of epoch 0, were refused as an old coordinator's forever. The transaction never ended.
 #[tokio::test(start_paused = true)]
 async fn a_coordinator_goes_on_from_the_epoch_of_the_one_before() {
     let broker = broker(&[]).await;

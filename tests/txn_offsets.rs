@@ -222,7 +222,7 @@ async fn a_kill_at_any_point_changes_nothing() {
             if step == killed {
                 broker = broker.kill();
                 (one, two) = (one.on(&broker), two.on(&broker));
-                // Whoever asks first has the transactions loaded, and ends that were decided carried out.
+                // The first request has the transactions loaded, and ends that were decided carried out.
                 broker.broker.transactions().await.unwrap();
             }
             let mut reader = broker.connect();

@@ -4,7 +4,8 @@
 
 use std::fmt;
 
-use crate::wire::{Cx, Parsed, Version, Wire, Writer};
+use crate::wire::{Cx, Parsed, Version, Wire};
+use crate::writer::Writer;
 
 /// What went wrong, as every response says it. A number that the table lacks is kept as it came.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,7 +108,7 @@ errors! {
     1 OFFSET_OUT_OF_RANGE final "The partition holds no record at this offset."
     2 CORRUPT_MESSAGE retry "The records are damaged: wrong checksum or size, or a key is missing."
     3 UNKNOWN_TOPIC_OR_PARTITION retry "This broker has no such topic or partition."
-    4 INVALID_FETCH_SIZE final "So many bytes cannot be fetched."
+    4 INVALID_FETCH_SIZE final "The requested fetch size is invalid."
     5 LEADER_NOT_AVAILABLE retry "The partition has no leader at the moment."
     6 NOT_LEADER_OR_FOLLOWER retry "This broker does not lead the partition, or holds no replica of it."
     7 REQUEST_TIMED_OUT retry "The request took longer than allowed."
@@ -130,7 +131,7 @@ errors! {
     24 INVALID_GROUP_ID final "A group cannot have this id."
     25 UNKNOWN_MEMBER_ID final "The group has no such member."
     26 INVALID_SESSION_TIMEOUT final "The session timeout is outside the range that the broker allows."
-    27 REBALANCE_IN_PROGRESS final "The group is gathering anew: join again."
+    27 REBALANCE_IN_PROGRESS final "The group is rebalancing: join again."
     28 INVALID_COMMIT_OFFSET_SIZE final "The commit is too large to be kept."
     29 TOPIC_AUTHORIZATION_FAILED final "Not authorized for this topic."
     30 GROUP_AUTHORIZATION_FAILED final "Not authorized for this group."
@@ -141,7 +142,7 @@ errors! {
     35 UNSUPPORTED_VERSION final "The broker does not speak this version."
     36 TOPIC_ALREADY_EXISTS final "There already is a topic of this name."
     37 INVALID_PARTITIONS final "The topic cannot have this number of partitions."
-    38 INVALID_REPLICATION_FACTOR final "So many replicas cannot be had from these brokers."
+    38 INVALID_REPLICATION_FACTOR final "The replication factor is below 1 or above the number of brokers."
     39 INVALID_REPLICA_ASSIGNMENT final "The replicas cannot be placed like this."
     40 INVALID_CONFIG final "A setting cannot have this value."
     41 NOT_CONTROLLER retry "This broker is not the controller."
@@ -180,7 +181,7 @@ errors! {
     74 FENCED_LEADER_EPOCH retry "The request knows an older leader epoch than the broker."
     75 UNKNOWN_LEADER_EPOCH retry "The request knows a newer leader epoch than the broker."
     76 UNSUPPORTED_COMPRESSION_TYPE final "The client cannot read this compression."
-    77 STALE_BROKER_EPOCH final "The broker has registered anew since."
+    77 STALE_BROKER_EPOCH final "The broker has registered again since."
     78 OFFSET_NOT_AVAILABLE retry "The new leader does not know yet how far records are committed."
     79 MEMBER_ID_REQUIRED final "Join again with the member id of this response."
     80 PREFERRED_LEADER_NOT_AVAILABLE retry "The preferred leader is not available."

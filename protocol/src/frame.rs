@@ -10,9 +10,11 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::api::api_versions::ApiVersions;
+use crate::budget::Budget;
 use crate::error::ErrorCode;
 use crate::message::{Api, message};
-use crate::wire::{Malformed, Version, Wire, Writer};
+use crate::wire::{Malformed, Version, Wire};
+use crate::writer::Writer;
 
 /// Bytes of a frame's size.
 const SIZE: usize = 4;
@@ -95,13 +97,28 @@ fn tags_in_response<A: Api>(version: i16) -> bool {
     A::KEY != ApiVersions::KEY && A::version(version).flexible
 }
 
+/// A request as it arrived.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Received<R> {
+    /// Its header.
+    pub header: RequestHeader,
+    /// Its body. `Bytes` in it are slices of the frame.
+    pub request: R,
+    /// Heap memory that the decoded body takes beside the frame, in bytes.
+    pub memory: usize,
+    /// The elements of all arrays in the body.
+    pub elements: usize,
+}
+
 /// Read a request of API `A` in the version that its header names: the broker's side.
 ///
 /// Bytes behind the body are ignored, as in Kafka: librdkafka sends a field too many in Metadata v11 to v13.
-pub fn read_request<A: Api>(frame: &Bytes) -> Result<(RequestHeader, A::Request), Malformed> {
+pub fn read_request<A: Api>(frame: &Bytes) -> Result<Received<A::Request>, Malformed> {
     let version = A::version(peek(frame)?.api_version);
     let (header, body) = split::<RequestHeader>(frame, version.flexible)?;
-    Ok((header, A::Request::prefix_of(&body, version)?.0))
+    let budget = Budget::of(body.len());
+    let (request, _) = A::Request::prefix_within(&body, version, &budget)?;
+    Ok(Received { header, request, memory: budget.used(), elements: budget.elements() })
 }
 
 /// Only the header of a request of API `A`, for those that are refused without being read.
@@ -110,18 +127,28 @@ pub fn read_request_header<A: Api>(frame: &Bytes) -> Result<RequestHeader, Malfo
     split(frame, version.flexible).map(|(header, _)| header)
 }
 
-/// A whole response frame, its size in front, as chunks for a vectored write; and the first error code in it
-/// that is one, for whoever counts. The broker's side.
+/// A response on its way out.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The frame, its size in front, for a vectored write.
+    pub chunks: Vec<Bytes>,
+    /// The first error code in it that is one.
+    pub error: Option<ErrorCode>,
+    /// Bytes of the frame that have memory of their own: not those of records, which are slices of a log.
+    pub memory: usize,
+}
+
+/// A whole response frame: the broker's side.
 pub fn response_frame<A: Api>(
     version: i16,
     correlation_id: i32,
     response: &A::Response,
-) -> Result<(Vec<Bytes>, Option<ErrorCode>), FrameError> {
+) -> Result<Outgoing, FrameError> {
     let mut out = begin();
     ResponseHeader { correlation_id }.encode(Version::new(0, tags_in_response::<A>(version)), &mut out);
     response.encode(A::version(version), &mut out);
-    let error = out.error();
-    framed(out).map(|chunks| (chunks, error))
+    let (error, memory) = (out.error(), out.own_bytes());
+    framed(out).map(|chunks| Outgoing { chunks, error, memory })
 }
 
 /// A whole request frame, its size in front, as chunks for a vectored write: the client's side.
@@ -147,7 +174,10 @@ pub fn request_frame<A: Api>(
 /// Read a response of API `A` (without its size), and the correlation id before it: the client's side.
 pub fn read_response<A: Api>(frame: &Bytes, version: i16) -> Result<(i32, A::Response), Malformed> {
     let (header, body) = split::<ResponseHeader>(frame, tags_in_response::<A>(version))?;
-    Ok((header.correlation_id, A::Response::from_bytes(&body, A::version(version))?))
+    match A::Response::prefix_within(&body, A::version(version), &Budget::unlimited())? {
+        (response, 0) => Ok((header.correlation_id, response)),
+        (_, left) => Err(Malformed::invalid(left)),
+    }
 }
 
 /// A frame with room for its size.
@@ -179,14 +209,14 @@ mod tests {
         frame.slice(4..)
     }
 
-    fn sent(framed: Result<(Vec<Bytes>, Option<ErrorCode>), FrameError>) -> Bytes {
-        join(framed.map(|(chunks, _)| chunks))
+    fn sent(framed: Result<Outgoing, FrameError>) -> Bytes {
+        join(framed.map(|outgoing| outgoing.chunks))
     }
 
     #[test]
     fn a_response_is_counted_under_its_first_error() {
         let with = |error_code| HeartbeatResponse { error_code, ..Default::default() };
-        let error = |code| response_frame::<Heartbeat>(4, 1, &with(code)).unwrap().1;
+        let error = |code| response_frame::<Heartbeat>(4, 1, &with(code)).unwrap().error;
         assert_eq!(error(ErrorCode::NONE), None);
         assert_eq!(error(ErrorCode::ILLEGAL_GENERATION), Some(ErrorCode::ILLEGAL_GENERATION));
     }
@@ -199,10 +229,10 @@ mod tests {
                 let frame = join(request_frame::<Heartbeat>(version, 77, client_id, &request));
                 let peeked = Peek { api_key: 12, api_version: version, correlation_id: 77 };
                 assert_eq!(peek(&frame), Ok(peeked));
-                let (header, received) = read_request::<Heartbeat>(&frame).unwrap();
-                assert_eq!(header.client_id.as_deref(), client_id);
-                assert_eq!(received, request);
-                assert_eq!(read_request_header::<Heartbeat>(&frame), Ok(header));
+                let received = read_request::<Heartbeat>(&frame).unwrap();
+                assert_eq!(received.header.client_id.as_deref(), client_id);
+                assert_eq!(received.request, request);
+                assert_eq!(read_request_header::<Heartbeat>(&frame), Ok(received.header));
                 for n in 0..frame.len() {
                     assert!(read_request::<Heartbeat>(&frame.slice(..n)).is_err());
                 }
@@ -217,7 +247,7 @@ mod tests {
         let request = HeartbeatRequest { group_id: "g".into(), ..Default::default() };
         let sent = join(request_frame::<Heartbeat>(4, 1, Some("me"), &request));
         let longer = Bytes::from([&sent[..], &[0, 0, 1]].concat());
-        assert_eq!(read_request::<Heartbeat>(&longer).unwrap().1, request);
+        assert_eq!(read_request::<Heartbeat>(&longer).unwrap().request, request);
     }
 
     #[test]
@@ -253,7 +283,8 @@ mod tests {
         let partition = PartitionData { records: Some(records.clone()), ..Default::default() };
         let topic = FetchableTopicResponse { partitions: vec![partition], ..Default::default() };
         let response = FetchResponse { responses: vec![topic], ..Default::default() };
-        let chunks = response_frame::<Fetch>(12, 1, &response).unwrap().0;
+        let Outgoing { chunks, memory, .. } = response_frame::<Fetch>(12, 1, &response).unwrap();
+        assert_eq!(memory, chunks.iter().map(Bytes::len).sum::<usize>() - records.len());
         assert!(
             chunks.iter().any(|chunk| chunk.as_ptr() == records.as_ptr() && chunk.len() == records.len())
         );

@@ -96,7 +96,7 @@ pub fn named<'a, T>(parsed: Parsed<'a, T>, field: &'static str) -> Parsed<'a, T>
 pub fn whole<T>(parsed: Parsed<'_, T>, field: &'static str) -> Result<T, nom::Err<Malformed>> {
     match named(parsed, field)? {
         ([], value) => Ok(value),
-        (rest, _) => Err(nom::Err::Error(Malformed { field, left: rest.len() })),
+        (rest, _) => Err(nom::Err::Error(Malformed { field, ..Malformed::invalid(rest.len()) })),
     }
 }
 
@@ -191,7 +191,7 @@ macro_rules! message {
             }
 
             #[inline(never)]
-            fn encode(&self, v: $crate::wire::Version, out: &mut $crate::wire::Writer) {
+            fn encode(&self, v: $crate::wire::Version, out: &mut $crate::writer::Writer) {
                 $( if Self::$field.plain(v) {
                     $crate::wire::Wire::encode(&self.$field, Self::$field.at(v), out);
                 } )*
@@ -220,7 +220,7 @@ macro_rules! message {
                 $Name::decode(cx, i).map(|(i, it)| (i, Some(it)))
             }
 
-            fn encode(&self, v: $crate::wire::Version, out: &mut $crate::wire::Writer) {
+            fn encode(&self, v: $crate::wire::Version, out: &mut $crate::writer::Writer) {
                 if v.null {
                     (if self.is_some() { 1i8 } else { -1 }).encode(v, out);
                 }
@@ -230,6 +230,23 @@ macro_rules! message {
                     None => $Name::default().encode(v, out),
                 }
             }
+        }
+
+        #[cfg(feature = "grammar")]
+        impl $crate::grammar::Shaped for $Name {
+            const SHAPE: $crate::grammar::Shape = $crate::grammar::Shape::Struct(&[
+                $( $crate::grammar::Member {
+                    name: stringify!($field),
+                    field: Self::$field,
+                    shape: <$Type as $crate::grammar::Shaped>::SHAPE,
+                }, )*
+            ]);
+        }
+
+        #[cfg(feature = "grammar")]
+        impl $crate::grammar::Shaped for Option<$Name> {
+            const SHAPE: $crate::grammar::Shape =
+                $crate::grammar::Shape::Nullable(&<$Name as $crate::grammar::Shaped>::SHAPE);
         }
 
         #[cfg(test)]

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use nom::bytes::complete::take;
 
-use crate::wire::{Cx, Parsed, Version, Wire, Writer, malformed};
+use crate::wire::{Cx, Parsed, Version, Wire, malformed};
+use crate::writer::Writer;
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 

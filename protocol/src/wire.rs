@@ -2,21 +2,26 @@
 //!
 //! Numbers are big-endian. Text, bytes and arrays are a length and a [`Body`]; the length is an `i16` or
 //! `i32` in classic versions and an unsigned varint of `n + 1` in flexible ones (KIP-482), with -1 or 0 for
-//! null. Whatever arrives is hostile until read: a length beyond what is left, an array beyond
-//! [`MAX_ELEMENTS`], a tagged section beyond [`MAX_TAGS`], a null where none is allowed and text that is not
-//! UTF-8 are refused before anything is allocated for them.
+//! null. Whatever arrives is hostile until read: a length beyond what is left, text beyond [`MAX_TEXT`], an
+//! array beyond [`MAX_ELEMENTS`], a tagged section beyond [`MAX_TAGS`], a null where none is allowed and a
+//! message beyond its [`Budget`] are refused before anything is allocated for them. Bytes that are not UTF-8
+//! are replaced by U+FFFD, as in Kafka.
 
 use std::fmt;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use nom::bytes::complete::take;
 use nom::error::{ErrorKind, ParseError};
 use nom::number::complete as num;
 
-use crate::error::ErrorCode;
+use crate::budget::Budget;
+use crate::writer::Writer;
 
 /// More elements than this in one array are refused, as Kafka 4.4 does.
 pub const MAX_ELEMENTS: usize = 1_000_000;
+
+/// Longer text is refused, in bytes, also where the length could be larger, as in Kafka.
+pub const MAX_TEXT: usize = i16::MAX as usize;
 
 /// More tagged fields than this in one struct are refused, as Kafka 4.4 does.
 pub const MAX_TAGS: u32 = 10_000;
@@ -28,7 +33,7 @@ pub struct Version {
     pub number: i16,
     /// Compact lengths and tagged fields (KIP-482)?
     pub flexible: bool,
-    /// May the value at hand be null? Set anew for every field.
+    /// May the value at hand be null? Set for every field.
     pub null: bool,
 }
 
@@ -48,6 +53,8 @@ pub struct Cx<'a> {
     pub frame: &'a Bytes,
     /// How to read them.
     pub v: Version,
+    /// The memory that the whole message may take.
+    pub budget: &'a Budget,
 }
 
 /// Bytes that are not the message they should be.
@@ -57,12 +64,40 @@ pub struct Malformed {
     pub field: &'static str,
     /// How many bytes were left at that point.
     pub left: usize,
+    /// What is wrong there.
+    pub why: Why,
+}
+
+/// Why bytes cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// They are not what they should be.
+    Invalid,
+    /// The message would take more memory than its [`Budget`].
+    Excessive,
+}
+
+impl Malformed {
+    /// Bytes that are not what they should be, outside of any field; this many were left.
+    pub const fn invalid(left: usize) -> Malformed {
+        Malformed { field: "", left, why: Why::Invalid }
+    }
 }
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let field = if self.field.is_empty() { "message" } else { self.field };
-        write!(f, "malformed {field}, {} bytes before the end", self.left)
+        match self.why {
+            Why::Invalid => write!(f, "malformed {field}, {} bytes before the end", self.left),
+            Why::Excessive => {
+                let (times, max) = (Budget::TIMES, Budget::MAX);
+                write!(
+                    f,
+                    "{field} takes too much memory: {times} times the size of the message and 1 MiB, "
+                )?;
+                write!(f, "at most {max} bytes, are allowed; send several smaller requests")
+            }
+        }
     }
 }
 
@@ -70,7 +105,7 @@ impl std::error::Error for Malformed {}
 
 impl<'a> ParseError<&'a [u8]> for Malformed {
     fn from_error_kind(i: &'a [u8], _: ErrorKind) -> Self {
-        Malformed { field: "", left: i.len() }
+        Malformed::invalid(i.len())
     }
 
     fn append(_: &'a [u8], _: ErrorKind, inner: Self) -> Self {
@@ -83,7 +118,7 @@ pub type Parsed<'a, T> = nom::IResult<&'a [u8], T, Malformed>;
 
 /// Refuse the input at this point.
 pub fn malformed<T>(i: &[u8]) -> Parsed<'_, T> {
-    Err(nom::Err::Error(Malformed { field: "", left: i.len() }))
+    Err(nom::Err::Error(Malformed::invalid(i.len())))
 }
 
 /// A value that can be read from and written to the wire.
@@ -98,16 +133,21 @@ pub trait Wire: Sized {
     fn from_bytes(bytes: &Bytes, v: Version) -> Result<Self, Malformed> {
         match Self::prefix_of(bytes, v)? {
             (value, 0) => Ok(value),
-            (_, left) => Err(Malformed { field: "", left }),
+            (_, left) => Err(Malformed::invalid(left)),
         }
     }
 
     /// Read a value from the front of `bytes`; also says how many bytes are left behind it.
     fn prefix_of(bytes: &Bytes, v: Version) -> Result<(Self, usize), Malformed> {
-        match Self::decode(Cx { frame: bytes, v }, bytes) {
+        Self::prefix_within(bytes, v, &Budget::of(bytes.len()))
+    }
+
+    /// The same within a budget that the caller can look at afterwards.
+    fn prefix_within(bytes: &Bytes, v: Version, budget: &Budget) -> Result<(Self, usize), Malformed> {
+        match Self::decode(Cx { frame: bytes, v, budget }, bytes) {
             Ok((rest, value)) => Ok((value, rest.len())),
             Err(nom::Err::Error(e) | nom::Err::Failure(e)) => Err(e),
-            Err(nom::Err::Incomplete(_)) => Err(Malformed { field: "", left: 0 }),
+            Err(nom::Err::Incomplete(_)) => Err(Malformed::invalid(0)),
         }
     }
 
@@ -116,115 +156,6 @@ pub trait Wire: Sized {
         let mut out = Writer::default();
         self.encode(v, &mut out);
         out.into_bytes()
-    }
-}
-
-/// Output as a list of chunks, so that large `Bytes` are handed on and never copied.
-#[derive(Debug, Default)]
-pub struct Writer {
-    buf: BytesMut,
-    done: Vec<Bytes>,
-    error: Option<ErrorCode>,
-}
-
-impl Writer {
-    /// From this size on, bytes are shared: a chunk of its own costs less than the copy.
-    const SHARED_FROM: usize = 512;
-
-    /// An empty one, with room for so many bytes that are not shared: growing costs more than writing them.
-    pub fn with_capacity(bytes: usize) -> Writer {
-        Writer { buf: BytesMut::with_capacity(bytes), ..Writer::default() }
-    }
-
-    /// Copy a few bytes in.
-    pub fn put(&mut self, bytes: &[u8]) {
-        self.buf.put_slice(bytes);
-    }
-
-    /// Replace the first bytes: those that were put before all else.
-    pub fn overwrite<const N: usize>(&mut self, bytes: [u8; N]) {
-        match self.done.first_mut() {
-            None => self.buf.iter_mut().zip(bytes).for_each(|(at, byte)| *at = byte),
-            Some(first) => {
-                first.advance(N);
-                self.done.insert(0, Bytes::copy_from_slice(&bytes));
-            }
-        }
-    }
-
-    /// Hand `bytes` on, as a chunk of its own unless it is small.
-    pub fn share(&mut self, bytes: &Bytes) {
-        if bytes.len() < Self::SHARED_FROM {
-            return self.put(bytes);
-        }
-        self.cut();
-        self.done.push(bytes.clone());
-    }
-
-    /// Everything that `other` holds comes next.
-    pub fn append(&mut self, mut other: Writer) {
-        if !other.done.is_empty() {
-            self.cut();
-            self.done.append(&mut other.done);
-        }
-        self.error = self.error.or(other.error);
-        self.buf.unsplit(other.buf);
-    }
-
-    /// Remember the first error code that is one: what a whole response is counted under.
-    pub fn note(&mut self, code: ErrorCode) {
-        self.error = self.error.or((!code.is_ok()).then_some(code));
-    }
-
-    /// The first error code that was written and is one.
-    pub fn error(&self) -> Option<ErrorCode> {
-        self.error
-    }
-
-    /// How many bytes were written.
-    pub fn len(&self) -> usize {
-        self.buf.len() + self.done.iter().map(Bytes::len).sum::<usize>()
-    }
-
-    /// Was nothing written yet?
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The chunks, in order, none of them empty: ready for a vectored write.
-    pub fn finish(mut self) -> Vec<Bytes> {
-        self.cut();
-        self.done
-    }
-
-    /// All in one piece: free of copies only when nothing was shared.
-    pub fn into_bytes(self) -> Bytes {
-        if self.done.is_empty() { self.buf.freeze() } else { self.finish().concat().into() }
-    }
-
-    /// An unsigned varint: seven bits at a time, the lowest first.
-    pub fn uvarint(&mut self, mut n: u32) {
-        while n >= 0x80 {
-            self.buf.put_u8((n & 0x7f) as u8 | 0x80);
-            n >>= 7;
-        }
-        self.buf.put_u8(n as u8);
-    }
-
-    fn cut(&mut self) {
-        if !self.buf.is_empty() {
-            self.done.push(self.buf.split().freeze());
-        }
-    }
-
-    /// The length before a [`Body`]; `None` is null. Lengths beyond the type only occur in frames beyond 2
-    /// GiB, which [`crate::frame`] refuses to send.
-    fn size(&mut self, v: Version, short: bool, n: Option<usize>) {
-        match (v.flexible, short) {
-            (true, _) => self.uvarint(n.map_or(0, |n| u32::try_from(n + 1).unwrap_or(u32::MAX))),
-            (false, true) => self.buf.put_i16(n.map_or(-1, |n| i16::try_from(n).unwrap_or(i16::MAX))),
-            (false, false) => self.buf.put_i32(n.map_or(-1, |n| i32::try_from(n).unwrap_or(i32::MAX))),
-        }
     }
 }
 
@@ -348,21 +279,24 @@ pub trait Body: Sized + Default {
     fn write(&self, v: Version, n: usize, out: &mut Writer);
 }
 
-/// A classic length ends at 32767. Longer text can come in by a flexible version and leave by a classic one;
-/// it is then cut short at a character, because a wrong length would spoil the whole answer.
+/// Written text ends at [`MAX_TEXT`], truncated at a character. An error message that quotes a name can be
+/// longer, and so is text in which bytes that are not UTF-8 were replaced: its reader, a client or the broker
+/// itself after a restart, would refuse the whole message.
 impl Body for String {
     const SHORT: bool = true;
 
-    fn count(&self, v: Version) -> usize {
-        if v.flexible { self.len() } else { self.floor_char_boundary(i16::MAX as usize) }
+    fn count(&self, _: Version) -> usize {
+        self.floor_char_boundary(MAX_TEXT)
     }
 
-    fn read<'a>(_: Cx<'a>, n: usize, i: &'a [u8]) -> Parsed<'a, Self> {
-        let (rest, bytes): (_, &[u8]) = take(n)(i)?;
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok((rest, text.to_owned())),
-            Err(_) => malformed(i),
+    fn read<'a>(cx: Cx<'a>, n: usize, i: &'a [u8]) -> Parsed<'a, Self> {
+        if n > MAX_TEXT {
+            return malformed(i);
         }
+        let (rest, bytes): (_, &[u8]) = take(n)(i)?;
+        let text = String::from_utf8_lossy(bytes);
+        cx.budget.take(text.len(), rest.len())?;
+        Ok((rest, text.into_owned()))
     }
 
     fn write(&self, _: Version, n: usize, out: &mut Writer) {
@@ -370,7 +304,8 @@ impl Body for String {
     }
 }
 
-/// A slice of the frame: whoever keeps a small one for long should copy it, or it holds the frame in memory.
+/// A slice of the frame: a small one that is kept for long should be copied, or it keeps the whole frame in
+/// memory.
 impl Body for Bytes {
     fn count(&self, _: Version) -> usize {
         self.len()
@@ -387,7 +322,7 @@ impl Body for Bytes {
 }
 
 /// Every element takes a byte or more, so an array is never longer than what is left; its memory grows with
-/// what was really read.
+/// what was really read, and ends at the announced length.
 impl<T: Wire> Body for Vec<T> {
     fn count(&self, _: Version) -> usize {
         self.len()
@@ -398,8 +333,13 @@ impl<T: Wire> Body for Vec<T> {
             return malformed(i);
         }
         let ahead = 4096 / size_of::<T>().max(1);
-        let mut elements = Vec::with_capacity(n.min(ahead));
-        for _ in 0..n {
+        let mut elements: Vec<T> = Vec::new();
+        for read in 0..n {
+            if read == elements.capacity() {
+                let more = (n - read).min(read.max(ahead).max(1));
+                cx.budget.take_elements::<T>(more, i.len())?;
+                elements.reserve_exact(more);
+            }
             let (rest, element) = T::decode(cx, i)?;
             elements.push(element);
             i = rest;

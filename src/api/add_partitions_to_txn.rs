@@ -5,7 +5,7 @@
 //! Kafka says CONCURRENT_TRANSACTIONS and lets the client ask again. v4 and later, many transactions in one
 //! request and to verify only (KIP-890), are for brokers among themselves, and served all the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use braid_protocol::ErrorCode;
 use braid_protocol::api::add_partitions_to_txn::{
@@ -48,14 +48,15 @@ async fn add(cx: &Context, transaction: AddPartitionsToTxnTransaction) -> Vec<Ad
     let AddPartitionsToTxnTransaction { transactional_id: id, topics, .. } = &transaction;
     let producer = (transaction.producer_id, transaction.producer_epoch);
     let exists = |topic: &str, index| cx.broker.topic(topic).and_then(|t| t.partition(index)).is_some();
-    let all = topics.iter().flat_map(|t| t.partitions.iter().map(|index| (t.name.clone(), *index)));
-    let all: BTreeSet<(String, i32)> = all.collect();
-    if !all.iter().all(|(topic, index)| exists(topic, *index)) {
+    if !topics.iter().all(|t| t.partitions.iter().all(|index| exists(&t.name, *index))) {
         return answer(topics, |topic, index| match exists(topic, index) {
             true => ErrorCode::OPERATION_NOT_ATTEMPTED,
             false => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
         });
     }
+    // Not before they are known to exist: the name of one that does may be copied for each of its partitions.
+    let all = topics.iter().flat_map(|t| t.partitions.iter().map(|index| (t.name.clone(), *index)));
+    let all: BTreeSet<(String, i32)> = all.collect();
     let coordinator = match cx.broker.transactions().await {
         Ok(coordinator) if !id.is_empty() => coordinator,
         Ok(_) => return answer(topics, |_, _| ErrorCode::INVALID_REQUEST),
@@ -66,14 +67,14 @@ async fn add(cx: &Context, transaction: AddPartitionsToTxnTransaction) -> Vec<Ad
         let code = added.map_or_else(|code| fenced(cx, code, 2), |()| ErrorCode::NONE);
         return answer(topics, |_, _| code);
     }
-    let mut refused = Vec::new();
-    for place in all {
-        if let Err(code) = coordinator.verify(id, producer, place.clone()).await {
-            refused.push((place, code));
+    let mut refused: BTreeMap<String, BTreeMap<i32, ErrorCode>> = BTreeMap::new();
+    for (topic, index) in all {
+        if let Err(code) = coordinator.verify(id, producer, (topic.clone(), index)).await {
+            refused.entry(topic).or_default().insert(index, code);
         }
     }
-    let why = |topic: &str, index| refused.iter().find(|((t, i), _)| t == topic && *i == index);
-    answer(topics, |topic, index| why(topic, index).map_or(ErrorCode::NONE, |(_, code)| *code))
+    let why = |topic: &str, index| refused.get(topic).and_then(|indexes| indexes.get(&index));
+    answer(topics, |topic, index| why(topic, index).copied().unwrap_or(ErrorCode::NONE))
 }
 
 /// One answer for every partition.

@@ -9,7 +9,7 @@ use braid_protocol::api::alter_partition_reassignments::{
 };
 
 use super::alter_configs::told;
-use super::{Context, Handled, Handler};
+use super::{Context, Handled, Handler, shown};
 use crate::broker::Refused;
 
 impl Handler for AlterPartitionReassignments {
@@ -38,7 +38,7 @@ fn reassign(cx: &Context, topic: &str, partition: &ReassignablePartition) -> Res
     let (index, node) = (partition.partition_index, cx.broker.config.node_id);
     let known = cx.image.topic(topic).is_some_and(|known| (0..known.partitions).contains(&index));
     if !known {
-        let why = format!("There is no partition {topic}-{index}.");
+        let why = format!("There is no partition {}-{index}.", shown(topic));
         return Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, why));
     }
     match partition.replicas.as_deref() {

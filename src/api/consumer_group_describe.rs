@@ -15,7 +15,7 @@ impl Handler for ConsumerGroupDescribe {
         cx: Context,
         request: ConsumerGroupDescribeRequest,
     ) -> Handled<ConsumerGroupDescribeResponse> {
-        let asked = distinct(request.group_ids, String::as_str);
+        let asked = distinct(request.group_ids, |id| (id, 0));
         let mut groups = Vec::with_capacity(asked.len());
         for group_id in asked {
             let described = match cx.broker.groups().await {

@@ -1,4 +1,5 @@
-//! CreatePartitions (key 37): give topics more partitions. A topic never shrinks.
+//! CreatePartitions (key 37): give topics more partitions. A topic never shrinks. A request for too many is
+//! refused as a whole.
 
 use std::collections::HashSet;
 
@@ -9,12 +10,18 @@ use braid_protocol::api::create_partitions::{
 };
 
 use super::alter_configs::repeated;
+use super::create_topics::excessive;
 use super::{Context, Handled, Handler};
-use crate::broker::{Refused, check_growth};
+use crate::broker::{PARTITIONS_PER_REQUEST_MAX, Refused};
 
 impl Handler for CreatePartitions {
     async fn handle(cx: Context, request: CreatePartitionsRequest) -> Handled<CreatePartitionsResponse> {
         let twice = repeated(request.topics.iter().map(|topic| topic.name.clone()));
+        let more = |wanted: &CreatePartitionsTopic| {
+            let now = cx.image.topic(&wanted.name).map_or(0, |topic| topic.partitions);
+            wanted.count.saturating_sub(now).max(1) as usize
+        };
+        let too_many = request.topics.iter().map(more).sum::<usize>() > PARTITIONS_PER_REQUEST_MAX;
         let mut told = HashSet::new();
         let mut results = Vec::with_capacity(request.topics.len());
         for wanted in request.topics {
@@ -24,6 +31,7 @@ impl Handler for CreatePartitions {
             }
             // which of two was meant nobody can say, and partitions cannot be taken back
             let grown = match twice.contains(&name) {
+                _ if too_many => Err(excessive()),
                 false => grow(&cx, wanted, request.validate_only).await,
                 true => Err((ErrorCode::INVALID_REQUEST, "Duplicate topic name.".to_owned())),
             };
@@ -38,7 +46,7 @@ impl Handler for CreatePartitions {
 }
 
 async fn grow(cx: &Context, wanted: CreatePartitionsTopic, validate_only: bool) -> Result<(), Refused> {
-    let topic = check_growth(&cx.image, &wanted.name, wanted.count)?;
+    let topic = cx.broker.check_growth(&cx.image, &wanted.name, wanted.count)?;
     if let Some(assignments) = &wanted.assignments {
         let (more, node) = ((wanted.count - topic.partitions) as usize, cx.broker.config.node_id);
         if assignments.len() != more || assignments.iter().any(|a| a.broker_ids != [node]) {

@@ -21,40 +21,42 @@ impl Handler for DeleteTopics {
             .map(|name| DeleteTopicState { name: Some(name), ..Default::default() });
         let wanted: Vec<_> = request.topics.into_iter().chain(by_name).collect();
         let twice = repeated(wanted.iter().filter_map(|wanted| named_by(&cx, wanted)));
-        let mut told = HashSet::new();
-        let mut responses = Vec::with_capacity(wanted.len());
+        let mut seen = HashSet::new();
+        let (mut found, mut ids) = (Vec::with_capacity(wanted.len()), Vec::new());
         for wanted in wanted {
             if let Some(id) = named_by(&cx, &wanted).filter(|id| twice.contains(id)) {
-                // told once, of however many
-                if told.insert(id) {
-                    responses.push(twice_named(wanted));
+                // answered once, however often it is named
+                if seen.insert(id) {
+                    found.push(Found { refused: Some(twice_named(&wanted)), ..Found::from(wanted) });
                 }
                 continue;
             }
-            let DeleteTopicState { name, topic_id } = wanted;
-            let by_name = name.is_some();
             // Hidden behind an id, a name is told only when the topic was found.
-            let (found, name) = match find(&cx, name.as_deref(), topic_id) {
-                Ok((id, found_name)) => (Ok(id), Some(found_name)),
-                Err(refused) => (Err(refused), name),
-            };
-            let deleted = match found {
-                Ok(id) => match cx.broker.delete_topic(id).await {
-                    // somebody else was faster; who asked by name may not know the code for an id
-                    Err((ErrorCode::UNKNOWN_TOPIC_ID, why)) if by_name => {
-                        Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, why))
-                    }
-                    deleted => deleted.map(|()| id),
-                },
-                Err(refused) => Err(refused),
-            };
-            responses.push(match deleted {
-                Ok(topic_id) => DeletableTopicResult { name, topic_id, ..Default::default() },
-                Err((error_code, why)) => {
-                    DeletableTopicResult { name, topic_id, error_code, error_message: Some(why) }
+            let one = match find(&cx, wanted.name.as_deref(), wanted.topic_id) {
+                Ok((topic_id, name)) => {
+                    ids.push(topic_id);
+                    Found { by_name: wanted.name.is_some(), name: Some(name), topic_id, refused: None }
                 }
-            });
+                Err(refused) => Found { refused: Some(refused), ..Found::from(wanted) },
+            };
+            found.push(one);
         }
+        let mut deleted = cx.broker.delete_topics(ids).await.into_iter();
+        let responses: Vec<_> = found
+            .into_iter()
+            .map(|Found { name, topic_id, by_name, refused }| {
+                let refused = refused.or_else(|| deleted.next().and_then(Result::err));
+                let (error_code, error_message) = match refused {
+                    None => (ErrorCode::NONE, None),
+                    // another request was faster; who asked by name may not know the code for an id
+                    Some((ErrorCode::UNKNOWN_TOPIC_ID, why)) if by_name => {
+                        (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, Some(why))
+                    }
+                    Some((code, why)) => (code, Some(why)),
+                };
+                DeletableTopicResult { name, topic_id, error_code, error_message }
+            })
+            .collect();
         Ok(DeleteTopicsResponse { responses, ..Default::default() })
     }
 }
@@ -68,12 +70,24 @@ fn named_by(cx: &Context, wanted: &DeleteTopicState) -> Option<Uuid> {
     }
 }
 
-/// As in Kafka a topic that is named twice is not deleted: whoever made the request may have meant another.
-fn twice_named(wanted: DeleteTopicState) -> DeletableTopicResult {
-    let DeleteTopicState { name, topic_id } = wanted;
-    let what = if name.is_some() { "name" } else { "id" };
-    let error_message = Some(format!("Duplicate topic {what}."));
-    DeletableTopicResult { name, topic_id, error_code: ErrorCode::INVALID_REQUEST, error_message }
+/// As in Kafka a topic that is named twice is not deleted: the client may have meant another.
+fn twice_named(wanted: &DeleteTopicState) -> Refused {
+    let what = if wanted.name.is_some() { "name" } else { "id" };
+    (ErrorCode::INVALID_REQUEST, format!("Duplicate topic {what}."))
+}
+
+/// A topic that is to be deleted, or why it is not.
+struct Found {
+    name: Option<String>,
+    topic_id: Uuid,
+    by_name: bool,
+    refused: Option<Refused>,
+}
+
+impl From<DeleteTopicState> for Found {
+    fn from(DeleteTopicState { name, topic_id }: DeleteTopicState) -> Found {
+        Found { by_name: name.is_some(), name, topic_id, refused: None }
+    }
 }
 
 fn find(cx: &Context, name: Option<&str>, id: Uuid) -> Result<(Uuid, String), Refused> {

@@ -10,7 +10,7 @@ use braid_protocol::api::describe_configs::{
     DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 
-use super::{Context, Handled, Handler};
+use super::{Context, Handled, Handler, distinct};
 use crate::broker::Refused;
 use crate::config::{
     ConfigEntry, ConfigSource, describe_all_brokers, describe_broker, describe_group, describe_topic,
@@ -27,10 +27,33 @@ pub(super) const GROUP: i8 = 32;
 /// The source of a logger's level.
 const LOGGER_SOURCE: i8 = 6;
 
+/// What one setting takes in an answer, and its synonyms and its documentation if they are asked for; bytes.
+const SETTING_BYTES: (usize, usize, usize) = (160, 250, 160);
+
 impl Handler for DescribeConfigs {
+    fn answer_bytes(_: &Context, request: &DescribeConfigsRequest) -> usize {
+        let (alone, synonyms, words) = SETTING_BYTES;
+        let each = alone
+            + if request.include_synonyms { synonyms } else { 0 }
+            + if request.include_documentation { words } else { 0 };
+        let settings = |resource: &DescribeConfigsResource| {
+            // Somewhat more than there are.
+            let all = match resource.resource_type {
+                TOPIC => 40,
+                BROKER => 200,
+                LOGGER => 50,
+                GROUP => 20,
+                _ => 1,
+            };
+            keys(resource).map_or(all, |keys| keys.len().min(all))
+        };
+        request.resources.iter().map(settings).sum::<usize>() * each
+    }
+
     async fn handle(cx: Context, request: DescribeConfigsRequest) -> Handled<DescribeConfigsResponse> {
         let (synonyms, words) = (request.include_synonyms, request.include_documentation);
-        let results = request.resources.into_iter().map(|resource| {
+        let results = distinct(request.resources, |one| (&one.resource_name, one.resource_type.into()));
+        let results = results.into_iter().map(|resource| {
             let entries = match resource.resource_type {
                 LOGGER => loggers(&cx, &resource),
                 _ => entries(&cx, &resource)
@@ -124,7 +147,7 @@ fn report(entry: ConfigEntry, synonyms: bool, words: bool) -> DescribeConfigsRes
         .filter(|_| synonyms)
         .map(|(name, value, source)| DescribeConfigsSynonym { name, value, source: source as i8 });
     DescribeConfigsResourceResult {
-        name: entry.name.to_owned(),
+        name: entry.name,
         value: if entry.is_sensitive { None } else { entry.value },
         read_only: entry.read_only,
         config_source: entry.source as i8,

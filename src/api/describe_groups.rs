@@ -10,7 +10,7 @@ use super::{Context, GROUP_OPERATIONS, Handled, Handler, distinct};
 
 impl Handler for DescribeGroups {
     async fn handle(cx: Context, request: DescribeGroupsRequest) -> Handled<DescribeGroupsResponse> {
-        let asked = distinct(request.groups, String::as_str);
+        let asked = distinct(request.groups, |id| (id, 0));
         let mut groups = Vec::with_capacity(asked.len());
         for group_id in asked {
             let described = match cx.broker.groups().await {

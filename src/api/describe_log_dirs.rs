@@ -63,7 +63,7 @@ fn topics(cx: &Context, wanted: Option<&Asked>) -> HashMap<PathBuf, Vec<Describe
             if asked.is_some_and(|asked| !asked.contains(&partition_index)) {
                 continue;
             }
-            let Ok(size) = partition.with_log(|log| log.size_bytes()) else { continue };
+            let Ok(size) = partition.look(|log| log.size_bytes()) else { continue };
             let partition_size = i64::try_from(size).unwrap_or(i64::MAX);
             let described =
                 DescribeLogDirsPartition { partition_index, partition_size, ..Default::default() };

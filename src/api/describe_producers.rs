@@ -1,19 +1,23 @@
 //! DescribeProducers (key 61): the producers that a partition remembers, and their open transactions
 //! (KIP-664).
 
-use braid_protocol::ErrorCode;
 use braid_protocol::api::describe_producers::{
     DescribeProducers, DescribeProducersRequest, DescribeProducersResponse, PartitionResponse, ProducerState,
-    TopicResponse,
+    TopicRequest, TopicResponse,
 };
+use braid_protocol::{ErrorCode, Uuid};
 
-use super::{Context, Handled, Handler};
+use super::{Context, Handled, Handler, named_before};
 
 impl Handler for DescribeProducers {
     async fn handle(cx: Context, request: DescribeProducersRequest) -> Handled<DescribeProducersResponse> {
-        let topics = request.topics.into_iter().map(|topic| {
-            let partitions = topic.partition_indexes.iter().map(|index| describe(&cx, &topic.name, *index));
-            let partitions = partitions.collect();
+        // Once each: a partition may remember many producers.
+        let indexes = |topic: &TopicRequest| topic.partition_indexes.clone();
+        let before = named_before(&request.topics, |topic| (&topic.name, Uuid::ZERO), indexes);
+        let topics = request.topics.into_iter().enumerate().map(|(at, topic)| {
+            let indexes = topic.partition_indexes.iter().enumerate();
+            let once = indexes.filter(|(n, _)| !before.contains(&(at, *n)));
+            let partitions = once.map(|(_, index)| describe(&cx, &topic.name, *index)).collect();
             TopicResponse { name: topic.name, partitions }
         });
         Ok(DescribeProducersResponse { topics: topics.collect(), ..Default::default() })
@@ -24,7 +28,7 @@ fn describe(cx: &Context, topic: &str, partition_index: i32) -> PartitionRespons
     let found = cx.broker.topics.get(topic).and_then(|topic| topic.partition(partition_index));
     let producers = match found {
         Some(partition) => {
-            partition.with_log(|log| log.producers().all().collect::<Vec<_>>()).map_err(|fault| fault.code())
+            partition.look(|log| log.producers().all().collect::<Vec<_>>()).map_err(|fault| fault.code())
         }
         None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
     };

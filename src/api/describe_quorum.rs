@@ -1,5 +1,5 @@
 //! DescribeQuorum (key 55): who keeps the metadata. This broker alone does, so that it is the leader, the one
-//! voter, and always caught up. The metadata log goes by the name that Kafka's has.
+//! voter, and always caught up. The metadata log has the name of Kafka's.
 
 use braid_protocol::ErrorCode;
 use braid_protocol::api::describe_quorum::{
@@ -8,7 +8,7 @@ use braid_protocol::api::describe_quorum::{
 };
 
 use super::{Context, Handled, Handler};
-use crate::topic::{LEADER_EPOCH, LogDir};
+use crate::topic::LogDir;
 
 /// The name of the metadata log, for clients.
 const METADATA: &str = "__cluster_metadata";
@@ -49,7 +49,7 @@ fn describe(cx: &Context, topic: &str, partition_index: i32) -> PartitionRespons
     PartitionResponse {
         partition_index,
         leader_id,
-        leader_epoch: LEADER_EPOCH,
+        leader_epoch: cx.broker.cluster.leader_epoch(),
         high_watermark: end,
         current_voters: vec![voter],
         ..Default::default()

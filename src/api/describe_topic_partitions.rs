@@ -11,8 +11,7 @@ use braid_protocol::api::describe_topic_partitions::{
     DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
 
-use super::{Context, Handled, Handler, TOPIC_OPERATIONS, is_internal, led};
-use crate::topic::LEADER_EPOCH;
+use super::{Context, Handled, Handler, Leader, TOPIC_OPERATIONS, is_internal};
 
 impl Handler for DescribeTopicPartitions {
     async fn handle(
@@ -65,12 +64,13 @@ fn describe(cx: &Context, name: &str, begin: i32, limit: i32) -> DescribeTopicPa
     let end = topic.partitions.min(begin.saturating_add(limit));
     let open = cx.broker.topics.get_by_id(topic.id);
     let partitions = (begin..end).map(|partition_index| {
-        let (error_code, leader_id, offline_replicas) = led(open.as_deref(), partition_index, node);
+        let Leader { error_code, leader_id, leader_epoch, offline_replicas } =
+            Leader::of(open.as_deref(), partition_index, node);
         DescribeTopicPartitionsResponsePartition {
             error_code,
             partition_index,
             leader_id,
-            leader_epoch: LEADER_EPOCH,
+            leader_epoch,
             replica_nodes: vec![node],
             isr_nodes: vec![node],
             eligible_leader_replicas: Some(Vec::new()),

@@ -5,7 +5,7 @@ use braid_protocol::api::describe_transactions::{
     DescribeTransactions, DescribeTransactionsRequest, DescribeTransactionsResponse, TransactionState,
 };
 
-use super::{Context, Handled, Handler};
+use super::{Context, Handled, Handler, distinct};
 
 impl Handler for DescribeTransactions {
     async fn handle(
@@ -13,7 +13,7 @@ impl Handler for DescribeTransactions {
         request: DescribeTransactionsRequest,
     ) -> Handled<DescribeTransactionsResponse> {
         let mut transaction_states = Vec::new();
-        for id in request.transactional_ids {
+        for id in distinct(request.transactional_ids, |id| (id, 0)) {
             let described = match cx.broker.transactions_if_any().await {
                 None => Err(ErrorCode::TRANSACTIONAL_ID_NOT_FOUND),
                 Some(Err(code)) => Err(code),

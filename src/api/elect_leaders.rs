@@ -7,7 +7,7 @@ use braid_protocol::api::elect_leaders::{
     ElectLeaders, ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
 };
 
-use super::{Context, Handled, Handler};
+use super::{Context, Handled, Handler, shown};
 
 /// The type of an election that only the preferred replica may win; 1 is that of any other.
 const PREFERRED: i8 = 0;
@@ -31,7 +31,7 @@ fn elect(cx: &Context, election_type: i8, topic: &str, partition_id: i32) -> Par
     let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
     let offline = |id| cx.broker.topics.get_by_id(id).is_some_and(|open| open.is_offline(partition_id));
     let (error_code, why) = match cx.image.topic(topic) {
-        None => (unknown, format!("No such topic as {topic}")),
+        None => (unknown, format!("No such topic as {}", shown(topic))),
         Some(known) if !(0..known.partitions).contains(&partition_id) => {
             (unknown, format!("No such partition as {topic}-{partition_id}"))
         }

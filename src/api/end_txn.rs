@@ -1,6 +1,6 @@
 //! EndTxn (key 26): commit or abort a transaction.
 //!
-//! Answered when the decision is durable; the markers follow, and whoever begins the next transaction waits
+//! Answered when the decision is durable; the markers follow, and the beginning of the next transaction waits
 //! for them. v5: every end bumps the epoch, and the answer says which producer id and epoch come next
 //! (KIP-890).
 

@@ -10,7 +10,7 @@ use braid_protocol::api::find_coordinator::{
     Coordinator, FindCoordinator, FindCoordinatorRequest, FindCoordinatorResponse,
 };
 
-use super::{Context, Handled, Handler};
+use super::{Context, Handled, Handler, distinct};
 
 /// The key is a group's id.
 const GROUP: i8 = 0;
@@ -22,7 +22,7 @@ const MANY_FROM: i16 = 4;
 impl Handler for FindCoordinator {
     async fn handle(cx: Context, request: FindCoordinatorRequest) -> Handled<FindCoordinatorResponse> {
         let many = cx.version >= MANY_FROM;
-        let keys = if many { request.coordinator_keys } else { vec![request.key] };
+        let keys = if many { distinct(request.coordinator_keys, |key| (key, 0)) } else { vec![request.key] };
         let available = match request.key_type {
             GROUP => cx.broker.groups().await.map(drop),
             TRANSACTION => cx.broker.transactions().await.map(drop),

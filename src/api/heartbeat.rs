@@ -1,4 +1,4 @@
-//! Heartbeat (key 12): a member is alive, and learns whether its group gathers anew. v3 static members.
+//! Heartbeat (key 12): a member is alive, and learns whether its group is rebalancing. v3 static members.
 
 use braid_protocol::api::heartbeat::{Heartbeat, HeartbeatRequest, HeartbeatResponse};
 

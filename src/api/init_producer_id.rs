@@ -3,9 +3,9 @@
 //!
 //! A producer without a transactional id gets an id that nobody ever had, with epoch 0; ids come from blocks
 //! of 1000 that are written to the metadata log before the first of them is handed out. With a transactional
-//! id the epoch is bumped, which fences whoever had it, and an open transaction is aborted first; Kafka says
-//! CONCURRENT_TRANSACTIONS meanwhile, here the answer waits. v3 lets a producer name its last id and epoch
-//! (KIP-360); v4 PRODUCER_FENCED.
+//! id the epoch is bumped, which fences the producer that had it, and an open transaction is aborted first;
+//! Kafka answers CONCURRENT_TRANSACTIONS meanwhile, here the answer waits. v3 lets a producer name its last
+//! id and epoch (KIP-360); v4 PRODUCER_FENCED.
 //! Not done: v6, two-phase commit (KIP-939), which Kafka 4.3 does not offer either.
 
 use braid_protocol::ErrorCode;

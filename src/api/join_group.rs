@@ -1,7 +1,7 @@
 //! JoinGroup (key 11): become, or stay, a member of a group. Answered when the group has gathered.
 //!
 //! v1 rebalance timeout; v4 a new member first gets an id and comes again (KIP-394); v5 static members; v9 a
-//! static leader that comes back need not assign anew. The rules are in `group/join.rs`.
+//! static leader that comes back need not assign again. The rules are in `group/join.rs`.
 
 use braid_protocol::api::join_group::{JoinGroup, JoinGroupRequest, JoinGroupResponse};
 

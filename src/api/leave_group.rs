@@ -1,4 +1,4 @@
-//! LeaveGroup (key 13): members go, and the group gathers anew without waiting for their sessions to end.
+//! LeaveGroup (key 13): members leave, and the group rebalances without waiting for their sessions to end.
 //!
 //! Up to v2 one member, whose error is that of the response; from v3 a list, by member or instance id.
 

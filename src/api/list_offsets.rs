@@ -5,32 +5,40 @@
 //! the first record at or after it. What a `read_committed` consumer may not see yet is not found for it, and
 //! its latest offset is the last stable one. Without tiered storage, -4 and -6 are -2, and -5 finds nothing.
 
-use std::collections::BTreeSet;
-
-use braid_protocol::ErrorCode;
 use braid_protocol::api::list_offsets::{
     ListOffsets, ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
-    ListOffsetsTopicResponse,
+    ListOffsetsTopic, ListOffsetsTopicResponse,
 };
+use braid_protocol::{ErrorCode, Uuid};
 
-use super::{Context, Handled, Handler, check_epoch};
-use crate::topic::{Fault, Isolation, LEADER_EPOCH, Partition};
+use super::{Context, Handled, Handler, named_before};
+use crate::topic::{Fault, Isolation, Partition};
+
+/// Asks for the offset of the largest timestamp (KIP-734).
+const MAX_TIMESTAMP: i64 = -3;
 
 impl Handler for ListOffsets {
     async fn handle(cx: Context, request: ListOffsetsRequest) -> Handled<ListOffsetsResponse> {
         let isolation = Isolation::of(request.isolation_level);
-        let mut seen = BTreeSet::new();
+        let indexes = |topic: &ListOffsetsTopic| topic.partitions.iter().map(|p| p.partition_index).collect();
+        let twice = named_before(&request.topics, |topic| (&topic.name, Uuid::ZERO), indexes);
         let mut topics = Vec::with_capacity(request.topics.len());
-        for topic in request.topics {
+        for (at, topic) in request.topics.into_iter().enumerate() {
             let open = cx.broker.topic(&topic.name);
             let mut partitions = Vec::with_capacity(topic.partitions.len());
-            for wanted in topic.partitions {
+            for (n, wanted) in topic.partitions.into_iter().enumerate() {
                 let index = wanted.partition_index;
                 let partition = open.as_ref().and_then(|t| t.partition(index));
+                let version = cx.version;
                 let found = match partition {
-                    _ if !seen.insert((topic.name.clone(), index)) => Err(ErrorCode::INVALID_REQUEST),
+                    _ if twice.contains(&(at, n)) => Err(ErrorCode::INVALID_REQUEST),
                     None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-                    Some(partition) => look_up(&cx, &wanted, &partition, isolation),
+                    Some(partition) if wanted.timestamp >= 0 || wanted.timestamp == MAX_TIMESTAMP => {
+                        // A batch of some hundred bytes may unpack to a hundred megabytes.
+                        let work = async move { look_up(version, &wanted, &partition, isolation) };
+                        Box::pin(cx.broker.workers.compute(work)).await
+                    }
+                    Some(partition) => look_up(version, &wanted, &partition, isolation),
                 };
                 partitions.push(match found {
                     Ok(found) => ListOffsetsPartitionResponse { partition_index: index, ..found },
@@ -53,41 +61,35 @@ fn since(timestamp: i64) -> Option<i16> {
         -6 => Some(11),
         -5 => Some(9),
         -4 => Some(8),
-        -3 => Some(7),
+        MAX_TIMESTAMP => Some(7),
         -2.. => Some(1),
         _ => None,
     }
 }
 
 fn look_up(
-    cx: &Context,
+    version: i16,
     wanted: &ListOffsetsPartition,
     partition: &Partition,
     isolation: Isolation,
 ) -> Result<ListOffsetsPartitionResponse, ErrorCode> {
-    if since(wanted.timestamp).is_none_or(|version| cx.version < version) {
+    if since(wanted.timestamp).is_none_or(|since| version < since) {
         return Err(ErrorCode::UNSUPPORTED_VERSION);
     }
-    check_epoch(wanted.current_leader_epoch)?;
-    let at = |timestamp, offset| ListOffsetsPartitionResponse {
-        timestamp,
-        offset,
-        leader_epoch: LEADER_EPOCH,
-        ..Default::default()
-    };
-    let none = ListOffsetsPartitionResponse::default;
-    let found = match wanted.timestamp {
-        -1 => Ok(at(-1, partition.end_for(isolation))),
-        -2 | -4 | -6 => partition.start_offset().map(|offset| at(-1, offset)),
-        -3 => {
-            let found = partition.max_timestamp(isolation);
-            found.map(|found| found.map_or_else(none, |(time, offset)| at(time, offset)))
-        }
-        -5 => Ok(none()),
-        time => {
-            let found = partition.offset_for_timestamp(time, isolation);
-            found.map(|found| found.map_or_else(none, |(time, offset)| at(time, offset)))
-        }
-    };
-    found.map_err(|fault: Fault| fault.code())
+    partition.check_epoch(wanted.current_leader_epoch)?;
+    let found = find(wanted.timestamp, partition, isolation).map_err(|fault| fault.code())?;
+    let Some((timestamp, offset)) = found else { return Ok(ListOffsetsPartitionResponse::default()) };
+    let leader_epoch = partition.epoch_at(offset).map_err(|fault| fault.code())?;
+    Ok(ListOffsetsPartitionResponse { timestamp, offset, leader_epoch, ..Default::default() })
+}
+
+/// The time and the offset that a timestamp asks for; the time is -1 where only the offset is.
+fn find(timestamp: i64, partition: &Partition, isolation: Isolation) -> Result<Option<(i64, i64)>, Fault> {
+    match timestamp {
+        -1 => Ok(Some((-1, partition.end_for(isolation)))),
+        -2 | -4 | -6 => partition.start_offset().map(|offset| Some((-1, offset))),
+        MAX_TIMESTAMP => partition.max_timestamp(isolation),
+        -5 => Ok(None),
+        time => partition.offset_for_timestamp(time, isolation),
+    }
 }

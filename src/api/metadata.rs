@@ -4,6 +4,7 @@
 //! the answer names it at once, where Kafka says UNKNOWN_TOPIC_OR_PARTITION first and lets the client ask
 //! again. v0: an empty array means all topics. v12: topics by id.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use braid_protocol::api::metadata::{
@@ -12,15 +13,36 @@ use braid_protocol::api::metadata::{
 };
 use braid_protocol::{ErrorCode, Uuid};
 
-use super::{CLUSTER_OPERATIONS, Context, Handled, Handler, TOPIC_OPERATIONS, is_internal, led};
+use super::{CLUSTER_OPERATIONS, Context, Handled, Handler, Leader, TOPIC_OPERATIONS, distinct, is_internal};
 use crate::broker::NewTopic;
 use crate::cluster::TopicImage;
-use crate::topic::LEADER_EPOCH;
 
 /// The first version in which a topic may be named by its id.
 const IDS_FROM: i16 = 12;
 
+/// What the answer takes for one partition, and for one topic, in bytes.
+const PARTITION_BYTES: usize = 160;
+const TOPIC_BYTES: usize = 200;
+/// Up to this many names are looked up to estimate the answer.
+const LOOKED_UP: usize = 100;
+
 impl Handler for Metadata {
+    fn answer_bytes(cx: &Context, request: &MetadataRequest) -> usize {
+        let all = cx.image.partition_count() * PARTITION_BYTES + cx.image.topic_count() * TOPIC_BYTES;
+        match request.topics.as_deref() {
+            Some(topics) if topics.len() <= LOOKED_UP && (cx.version > 0 || !topics.is_empty()) => {
+                let known = |topic: &MetadataRequestTopic| match &topic.name {
+                    Some(name) => cx.image.topic(name),
+                    None => cx.image.topic_by_id(topic.topic_id),
+                };
+                let partitions = topics.iter().map(|t| known(t).map_or(1, |known| known.partitions.max(0)));
+                let bytes = partitions.map(|count| count as usize * PARTITION_BYTES + TOPIC_BYTES).sum();
+                all.min(bytes)
+            }
+            _ => all,
+        }
+    }
+
     async fn handle(cx: Context, request: MetadataRequest) -> Handled<MetadataResponse> {
         let asked = match request.topics {
             Some(topics) if cx.version > 0 || !topics.is_empty() => Some(topics),
@@ -30,6 +52,7 @@ impl Handler for Metadata {
         let mut topics = match asked {
             None => cx.image.topics().map(|topic| describe(&cx, topic)).collect(),
             Some(wanted) => {
+                let wanted = once(wanted);
                 let mut topics = Vec::with_capacity(wanted.len());
                 for topic in wanted {
                     topics.push(find(&cx, topic, request.allow_auto_topic_creation).await);
@@ -52,6 +75,18 @@ impl Handler for Metadata {
             ..Default::default()
         })
     }
+}
+
+/// Each topic once, as in Kafka: the answer for one may be large.
+fn once(wanted: Vec<MetadataRequestTopic>) -> Vec<MetadataRequestTopic> {
+    if wanted.len() < 2 {
+        return wanted;
+    }
+    let mut ids = HashSet::new();
+    let (by_id, by_name): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|topic| topic.name.is_none());
+    let mut topics = distinct(by_name, |topic| (topic.name.as_deref().unwrap_or_default(), 0));
+    topics.extend(by_id.into_iter().filter(|topic| ids.insert(topic.topic_id)));
+    topics
 }
 
 async fn find(cx: &Context, wanted: MetadataRequestTopic, may_create: bool) -> MetadataResponseTopic {
@@ -100,12 +135,13 @@ fn describe(cx: &Context, topic: &TopicImage) -> MetadataResponseTopic {
     let node = cx.broker.config.node_id;
     let open = cx.broker.topics.get_by_id(topic.id);
     let partitions = (0..topic.partitions).map(|partition_index| {
-        let (error_code, leader_id, offline_replicas) = led(open.as_deref(), partition_index, node);
+        let Leader { error_code, leader_id, leader_epoch, offline_replicas } =
+            Leader::of(open.as_deref(), partition_index, node);
         MetadataResponsePartition {
             error_code,
             partition_index,
             leader_id,
-            leader_epoch: LEADER_EPOCH,
+            leader_epoch,
             replica_nodes: vec![node],
             isr_nodes: vec![node],
             offline_replicas,

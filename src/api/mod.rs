@@ -3,7 +3,7 @@
 //! One API, one file. `ApiVersions`, dispatch, metrics, README's support table and the tests read [`TABLE`]:
 //! what is not in it is not served and not advertised.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::{Future, ready};
 use std::ops::RangeInclusive;
 use std::pin::Pin;
@@ -11,14 +11,18 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use braid_protocol::api::api_versions::ApiVersions;
-use braid_protocol::{Api, ErrorCode, Malformed, Uuid, frame};
+use braid_protocol::api::produce::Produce;
+use braid_protocol::frame::{self, Received};
+use braid_protocol::{Api, ErrorCode, Malformed, Uuid};
 use bytes::Bytes;
 use pin_project_lite::pin_project;
+
+pub use braid_protocol::frame::Outgoing;
 
 use crate::broker::{Broker, OFFSETS_TOPIC, Peer, TRANSACTIONS_TOPIC};
 use crate::cluster::Image;
 use crate::metrics::{Inside, Metrics, Phases, RequestMetrics};
-use crate::topic::{LEADER_EPOCH, Topic};
+use crate::topic::{Closed, Fault, Topic};
 
 /// What a handler knows besides the request itself.
 #[derive(Clone)]
@@ -60,16 +64,15 @@ pub trait Handler: Api {
     /// The versions that ApiVersions names.
     const ADVERTISES: RangeInclusive<i16> = Self::SERVES;
 
+    /// How much memory the answer may take beyond `ANSWERED` for each element of the request, in bytes,
+    /// estimated from above: for requests that list what there is, or ask for more of each thing than they
+    /// name. That much is taken from the account of memory before the answer is built.
+    fn answer_bytes(_: &Context, _: &Self::Request) -> usize {
+        0
+    }
+
     /// Does what the request asks.
     fn handle(cx: Context, request: Self::Request) -> impl Future<Output = Handled<Self::Response>> + Send;
-}
-
-/// A response on its way out.
-pub struct Outgoing {
-    /// The frame, its size in front.
-    pub chunks: Vec<Bytes>,
-    /// The first error code in it that is one.
-    pub error: Option<ErrorCode>,
 }
 
 /// A request under way.
@@ -78,10 +81,18 @@ pub type InFlight = Pin<Box<dyn Future<Output = Handled<Outgoing>> + Send>>;
 /// Encodes a response.
 fn outgoing<A: Api>(version: i16, correlation_id: i32, response: &A::Response) -> Handled<Outgoing> {
     let framed = frame::response_frame::<A>(version, correlation_id, response);
-    framed
-        .map(|(chunks, error)| Outgoing { chunks, error })
-        .map_err(|e| NoAnswer::Close(format!("a response to {} of {e}", A::NAME)))
+    framed.map_err(|e| NoAnswer::Close(format!("a response to {} of {e}", A::NAME)))
 }
+
+/// From this much memory on, decoded and for its answer, a request is handled by [`crate::broker::Workers`]:
+/// it computes for longer than a thread that serves sockets may.
+const LARGE: usize = 256 << 10;
+/// A request is also handled there from this many elements of its arrays on.
+const MANY: usize = 2_000;
+/// What one element of a request may take in its answer, in bytes: an index, a code, a message.
+const ANSWERED: usize = 64;
+/// Names are truncated to this many bytes in messages; those of topics are shorter.
+const NAME_SHOWN: usize = 249;
 
 /// One line of the table.
 #[derive(Clone, Debug)]
@@ -96,7 +107,14 @@ pub struct Row {
     pub advertises: RangeInclusive<i16>,
     /// The first flexible version.
     pub flexible: i16,
-    serve: fn(Context, &Bytes) -> Result<InFlight, Malformed>,
+    serve: fn(Context, &Bytes) -> Result<Decoded, Malformed>,
+}
+
+/// A request that has been decoded and not begun.
+struct Decoded {
+    answer: InFlight,
+    memory: usize,
+    alone: bool,
 }
 
 impl Row {
@@ -113,12 +131,23 @@ impl Row {
     }
 }
 
-fn serve<H: Handler>(mut cx: Context, frame: &Bytes) -> Result<InFlight, Malformed> {
-    let (header, request) = frame::read_request::<H>(frame)?;
+fn serve<H: Handler>(mut cx: Context, frame: &Bytes) -> Result<Decoded, Malformed> {
+    let Received { header, request, memory, elements } = frame::read_request::<H>(frame)?;
     cx.client_id = header.client_id.as_deref().unwrap_or_default().into();
     let (version, correlation_id) = (cx.version, header.correlation_id);
     let encode = move |response: &H::Response| outgoing::<H>(version, correlation_id, response);
-    Ok(Box::pin(Serving { response: H::handle(cx, request), encode }))
+    let memory = memory + elements * ANSWERED + H::answer_bytes(&cx, &request);
+    let alone = memory > LARGE || elements > MANY;
+    let elsewhere = alone.then(|| (cx.broker.clone(), cx.peer.clone()));
+    let answer: InFlight = Box::pin(Serving { response: H::handle(cx, request), encode });
+    let answer = match elsewhere {
+        None => answer,
+        Some((broker, peer)) => {
+            let work = async move { peer.syncing(answer).await };
+            Box::pin(async move { broker.workers.run(work).await })
+        }
+    };
+    Ok(Decoded { answer, memory, alone })
 }
 
 pin_project! {
@@ -152,58 +181,7 @@ macro_rules! table {
     };
 }
 
-table! {
-    produce Produce,
-    fetch Fetch,
-    list_offsets ListOffsets,
-    metadata Metadata,
-    offset_commit OffsetCommit,
-    offset_fetch OffsetFetch,
-    find_coordinator FindCoordinator,
-    join_group JoinGroup,
-    heartbeat Heartbeat,
-    leave_group LeaveGroup,
-    sync_group SyncGroup,
-    describe_groups DescribeGroups,
-    list_groups ListGroups,
-    api_versions ApiVersions,
-    create_topics CreateTopics,
-    delete_topics DeleteTopics,
-    delete_records DeleteRecords,
-    init_producer_id InitProducerId,
-    offset_for_leader_epoch OffsetForLeaderEpoch,
-    add_partitions_to_txn AddPartitionsToTxn,
-    add_offsets_to_txn AddOffsetsToTxn,
-    end_txn EndTxn,
-    write_txn_markers WriteTxnMarkers,
-    txn_offset_commit TxnOffsetCommit,
-    describe_acls DescribeAcls,
-    create_acls CreateAcls,
-    delete_acls DeleteAcls,
-    describe_configs DescribeConfigs,
-    alter_configs AlterConfigs,
-    alter_replica_log_dirs AlterReplicaLogDirs,
-    describe_log_dirs DescribeLogDirs,
-    create_partitions CreatePartitions,
-    delete_groups DeleteGroups,
-    elect_leaders ElectLeaders,
-    incremental_alter_configs IncrementalAlterConfigs,
-    alter_partition_reassignments AlterPartitionReassignments,
-    list_partition_reassignments ListPartitionReassignments,
-    offset_delete OffsetDelete,
-    describe_client_quotas DescribeClientQuotas,
-    describe_user_scram_credentials DescribeUserScramCredentials,
-    describe_quorum DescribeQuorum,
-    update_features UpdateFeatures,
-    describe_cluster DescribeCluster,
-    describe_producers DescribeProducers,
-    describe_transactions DescribeTransactions,
-    list_transactions ListTransactions,
-    consumer_group_heartbeat ConsumerGroupHeartbeat,
-    consumer_group_describe ConsumerGroupDescribe,
-    list_config_resources ListConfigResources,
-    describe_topic_partitions DescribeTopicPartitions,
-}
+braid_protocol::apis!(table);
 
 /// The index in [`TABLE`] of an API key.
 pub fn row(key: i16) -> Option<usize> {
@@ -216,8 +194,19 @@ pub struct Dispatched {
     pub row: usize,
     /// The version of the request.
     pub version: i16,
-    /// The work; polled once, it has done all that must be done in arrival order.
+    /// The work. Nothing is done before it is first polled; then, all that must be done in arrival order.
     pub answer: InFlight,
+    /// The memory that it takes beside the frame until it is answered, in bytes.
+    pub memory: usize,
+    /// Its first poll does not do all that must be done in arrival order: no request of the connection may be
+    /// begun before it is answered.
+    pub alone: bool,
+}
+
+/// Does it take long to decode this frame (without its size)? Of a Produce request most is records, which are
+/// not decoded.
+pub fn decodes_long(frame: &Bytes) -> bool {
+    frame.len() > LARGE && frame::peek(frame).is_ok_and(|head| head.api_key != Produce::KEY)
 }
 
 /// Finds the handler for a frame (without its size), or says why the connection must be closed.
@@ -229,7 +218,7 @@ pub fn dispatch(broker: &Arc<Broker>, peer: &Arc<Peer>, frame: &Bytes) -> Result
     if !row.serves.contains(&version) {
         if key == ApiVersions::KEY {
             let answer = Box::pin(ready(api_versions::unsupported(head.correlation_id)));
-            return Ok(Dispatched { row: at, version: 0, answer });
+            return Ok(Dispatched { row: at, version: 0, answer, memory: 0, alone: false });
         }
         return Err(format!("{} version {version} is not supported ({:?} are)", row.name, row.serves));
     }
@@ -241,9 +230,10 @@ pub fn dispatch(broker: &Arc<Broker>, peer: &Arc<Peer>, frame: &Bytes) -> Result
         version,
         now_ms: broker.clock.now(),
     };
-    let answer =
-        (row.serve)(cx, frame).map_err(|e| format!("malformed {} version {version}: {e}", row.name))?;
-    Ok(Dispatched { row: at, version, answer })
+    let decoded = (row.serve)(cx, frame);
+    let Decoded { answer, memory, alone } =
+        decoded.map_err(|e| format!("{} version {version}: {e}", row.name))?;
+    Ok(Dispatched { row: at, version, answer, memory, alone })
 }
 
 /// The counters of every row and version, looked up once.
@@ -287,18 +277,49 @@ impl Meters {
 /// What anybody may do with a topic while there are no ACLs: read, write, create, delete, alter, describe,
 /// and describe and alter its configs; a bit for each operation's code.
 const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
-/// Likewise with the cluster: create, alter, describe, act as a broker, describe and alter configs, write
+/// Operations on the cluster: create, alter, describe, act as a broker, describe and alter configs, write
 /// idempotently.
 const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 
-/// Likewise with a group: read, describe, delete.
+/// Operations on a group: read, describe, delete.
 const GROUP_OPERATIONS: i32 = 0b1_0100_1000;
 
-/// Each group once, in the order in which they were named: what one is answered may be much larger than its
+/// Each thing once, in the order in which they were named: the answer for one may be much larger than its
 /// name, and no client asks twice.
-fn distinct<T>(groups: Vec<T>, id: impl Fn(&T) -> &str) -> Vec<T> {
-    let mut named = HashSet::new();
-    groups.into_iter().filter(|group| named.insert(id(group).to_owned())).collect()
+fn distinct<T>(mut named: Vec<T>, key: impl Fn(&T) -> (&str, i32)) -> Vec<T> {
+    if named.len() > 1 {
+        let mut seen = HashSet::with_capacity(named.len());
+        let first: Vec<bool> = named.iter().map(|one| seen.insert(key(one))).collect();
+        let mut first = first.into_iter();
+        named.retain(|_| first.next().unwrap_or(true));
+    }
+    named
+}
+
+/// Where partitions stand that were named before in the same request: positions of topic and partition.
+fn named_before<T>(
+    topics: &[T],
+    key: impl Fn(&T) -> (&str, Uuid),
+    indexes: impl Fn(&T) -> Vec<i32>,
+) -> HashSet<(usize, usize)> {
+    // A name may be long, and is looked at once for each time it is sent.
+    let mut numbers = HashMap::new();
+    let mut seen = HashSet::new();
+    let mut before = HashSet::new();
+    for (at, topic) in topics.iter().enumerate() {
+        let number = *numbers.entry(key(topic)).or_insert(at);
+        for (n, index) in indexes(topic).into_iter().enumerate() {
+            if !seen.insert((number, index)) {
+                before.insert((at, n));
+            }
+        }
+    }
+    before
+}
+
+/// A name within a message: one that no topic can have may be long, and is named for each of its partitions.
+fn shown(name: &str) -> &str {
+    name.get(..name.floor_char_boundary(NAME_SHOWN)).unwrap_or_default()
 }
 
 /// Whether clients should hide a topic from their users.
@@ -306,12 +327,42 @@ fn is_internal(name: &str) -> bool {
     matches!(name, OFFSETS_TOPIC | TRANSACTIONS_TOPIC)
 }
 
-/// Who leads a partition, as every API tells it: the code, the leader, and the offline replicas. One that is
-/// offline has no leader, as in Kafka where its one replica lies on a failed disk.
-fn led(open: Option<&Topic>, index: i32, node: i32) -> (ErrorCode, i32, Vec<i32>) {
-    match open.is_some_and(|open| open.is_offline(index)) {
-        true => (ErrorCode::LEADER_NOT_AVAILABLE, -1, vec![node]),
-        false => (ErrorCode::NONE, node, Vec::new()),
+/// A partition's leader, as every API describes it. One that is offline has none, as in Kafka where its one
+/// replica lies on a failed disk.
+struct Leader {
+    error_code: ErrorCode,
+    leader_id: i32,
+    leader_epoch: i32,
+    offline_replicas: Vec<i32>,
+}
+
+impl Leader {
+    fn of(open: Option<&Topic>, index: i32, node: i32) -> Leader {
+        let partition = open.and_then(|open| open.partition(index));
+        let leader_epoch = partition.as_ref().map_or(0, |partition| partition.leader_epoch());
+        match partition.is_some_and(|partition| partition.is_offline()) {
+            true => Leader {
+                error_code: ErrorCode::LEADER_NOT_AVAILABLE,
+                leader_id: -1,
+                leader_epoch,
+                offline_replicas: vec![node],
+            },
+            false => Leader {
+                error_code: ErrorCode::NONE,
+                leader_id: node,
+                leader_epoch,
+                offline_replicas: Vec::new(),
+            },
+        }
+    }
+}
+
+/// What a partition's fault is called. A topic that was deleted meanwhile is unknown: by its name or by its
+/// id, whichever the request has.
+fn code_of(fault: &Fault, by_id: bool) -> ErrorCode {
+    match fault {
+        Fault::Closed(Closed::Deleted) if by_id => ErrorCode::UNKNOWN_TOPIC_ID,
+        fault => fault.code(),
     }
 }
 
@@ -330,15 +381,6 @@ fn fenced(cx: &Context, code: ErrorCode, from: i16) -> ErrorCode {
     match code {
         ErrorCode::PRODUCER_FENCED if cx.version < from => ErrorCode::INVALID_PRODUCER_EPOCH,
         code => code,
-    }
-}
-
-/// Compares the leader epoch that a client believes in with the real one; -1 believes in nothing (KIP-320).
-fn check_epoch(believed: i32) -> Result<(), ErrorCode> {
-    match believed {
-        -1 | LEADER_EPOCH => Ok(()),
-        old if old < LEADER_EPOCH => Err(ErrorCode::FENCED_LEADER_EPOCH),
-        _ => Err(ErrorCode::UNKNOWN_LEADER_EPOCH),
     }
 }
 

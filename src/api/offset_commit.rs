@@ -3,6 +3,8 @@
 //! v1 is served although Kafka 4 starts at v2: sarama before 1.41 commits with it. v2 to v4 carry a retention
 //! time, v6 leader epochs, v7 static members; v10 names topics by id. The rules are in `group/offsets.rs`.
 
+use std::collections::HashMap;
+
 use braid_protocol::ErrorCode;
 use braid_protocol::api::offset_commit::{
     OffsetCommit, OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitResponse,
@@ -76,10 +78,19 @@ pub(super) fn refuse(topic: &OffsetCommitRequestTopic, error_code: ErrorCode) ->
 
 /// A topic with good and bad partitions is one topic in the response.
 pub(super) fn merge(topics: &mut Vec<OffsetCommitResponseTopic>, refused: Vec<OffsetCommitResponseTopic>) {
+    if refused.is_empty() {
+        return;
+    }
+    // Of 50,000 unknown topics, a search for each took 6 s.
+    let key = |topic: &OffsetCommitResponseTopic| (topic.name.clone(), topic.topic_id);
+    let mut places: HashMap<_, _> = topics.iter().enumerate().map(|(n, topic)| (key(topic), n)).collect();
     for refusal in refused {
-        match topics.iter_mut().find(|t| (&t.name, t.topic_id) == (&refusal.name, refusal.topic_id)) {
+        match places.get(&key(&refusal)).and_then(|place| topics.get_mut(*place)) {
             Some(topic) => topic.partitions.extend(refusal.partitions),
-            None => topics.push(refusal),
+            None => {
+                places.insert(key(&refusal), topics.len());
+                topics.push(refusal);
+            }
         }
     }
 }

@@ -40,7 +40,7 @@ impl Handler for OffsetFetch {
             }
             return Ok(single(fetched));
         }
-        let asked = distinct(request.groups, |group| &group.group_id);
+        let asked = distinct(request.groups, |group| (&group.group_id, 0));
         let mut groups = Vec::with_capacity(asked.len());
         for group in asked {
             groups.push(match cx.version {

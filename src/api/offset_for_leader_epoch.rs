@@ -7,7 +7,7 @@ use braid_protocol::api::offset_for_leader_epoch::{
     OffsetForLeaderPartition, OffsetForLeaderTopicResult,
 };
 
-use super::{Context, Handled, Handler, check_epoch};
+use super::{Context, Handled, Handler};
 use crate::topic::Topic;
 
 impl Handler for OffsetForLeaderEpoch {
@@ -31,7 +31,7 @@ impl Handler for OffsetForLeaderEpoch {
 fn look_up(topic: Option<&Topic>, wanted: &OffsetForLeaderPartition) -> Result<EpochEndOffset, ErrorCode> {
     let partition = topic.and_then(|t| t.partition(wanted.partition));
     let partition = partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-    check_epoch(wanted.current_leader_epoch)?;
+    partition.check_epoch(wanted.current_leader_epoch)?;
     Ok(match partition.epoch_end(wanted.leader_epoch).map_err(|fault| fault.code())? {
         Some((leader_epoch, end_offset)) => EpochEndOffset { leader_epoch, end_offset, ..Default::default() },
         None => EpochEndOffset::default(),

@@ -5,12 +5,12 @@
 //! the same request are stored. With `acks=0` there is no response, and an error closes the connection.
 //! v0 to v2 are advertised but not served, as in Kafka 4: librdkafka up to 2.11.0 looks for v0 before it
 //! compresses (KAFKA-18659).
-//! The first write of a transaction to a partition asks the transaction's coordinator for leave (KIP-890);
-//! from v12 on it thereby adds the partition.
+//! A batch that unpacks to a lot is checked on other threads; requests behind it wait for their turn.
+//! The first write of a transaction to a partition is verified by its coordinator (KIP-890); from v12 on
+//! it thereby adds the partition.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::time::Duration;
 
 use braid_protocol::api::produce::{
@@ -20,16 +20,13 @@ use braid_protocol::api::produce::{
 use braid_protocol::{Api, ErrorCode};
 use braid_storage::{TxnGuard, batches};
 use bytes::Bytes;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use super::{Context, Handled, Handler, NoAnswer, find_topic};
-use crate::broker::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
-use crate::metrics::TopicMetrics;
-use crate::topic::{Fault, Partition, Topic};
+use super::{Context, Handled, Handler, NoAnswer, code_of, find_topic};
+use crate::broker::{Pending, Unappended, Verification, Writer};
+use crate::topic::{Fault, Topic};
 use crate::txn::Version;
 
-/// Kafka's admin client under this name may write to internal topics.
-const ADMIN_CLIENT: &str = "__admin_client";
 /// The first version that may carry zstd (KIP-110).
 const ZSTD_FROM: i16 = 7;
 /// The first version that names topics by id.
@@ -43,17 +40,23 @@ impl Handler for Produce {
     const ADVERTISES: RangeInclusive<i16> = 0..=*<Produce as Api>::VERSIONS.end();
 
     async fn handle(cx: Context, request: ProduceRequest) -> Handled<ProduceResponse> {
-        let acks = request.acks;
+        let (acks, by_id) = (request.acks, cx.version >= IDS_FROM);
         let deadline = Instant::now() + Duration::from_millis(request.timeout_ms.max(0) as u64);
         let (mut responses, waits) = match request.transactional_id.clone() {
-            None => append_all(&cx, request, None),
+            None => {
+                let _turn = match cx.peer.order.try_turn() {
+                    Some(turn) => turn,
+                    None => Box::pin(cx.peer.order.turn()).await,
+                };
+                append_all(&cx, request, None).await
+            }
             // In a box, because the future of every other request would have to be as large.
             Some(id) => Box::pin(append_in_transaction(&cx, &id, request)).await,
         };
         match acks {
             0 => return silence(&responses),
-            -1 => wait_all(&mut responses, waits, deadline).await,
-            _ => {}
+            // Also with `acks=1`: what is acknowledged can be read, as on one node of Kafka.
+            _ => wait_all(&mut responses, waits, deadline, by_id).await,
         }
         Ok(ProduceResponse { responses, ..Default::default() })
     }
@@ -63,13 +66,12 @@ impl Handler for Produce {
 struct Wait {
     topic: usize,
     index: usize,
-    partition: Arc<Partition>,
-    last_offset: i64,
+    pending: Pending,
 }
 
-/// What the coordinator said of partitions that their transaction has not written to yet: by the indices of
-/// topic and partition in the request.
-type Leave = BTreeMap<(usize, usize), Result<TxnGuard, ErrorCode>>;
+/// What the coordinator has verified of partitions that their transaction has not written to yet: by the
+/// indices of topic and partition in the request.
+type Verified = BTreeMap<(usize, usize), Result<TxnGuard, ErrorCode>>;
 
 async fn append_in_transaction(
     cx: &Context,
@@ -77,13 +79,14 @@ async fn append_in_transaction(
     request: ProduceRequest,
 ) -> (Vec<TopicProduceResponse>, Vec<Wait>) {
     let _turn = cx.peer.order.turn().await;
-    let leave = ask_leave(cx, id, &request).await;
-    append_all(cx, request, Some(&leave))
+    let verified = verify(cx, id, &request).await;
+    append_all(cx, request, Some(&verified)).await
 }
 
-async fn ask_leave(cx: &Context, id: &str, request: &ProduceRequest) -> Leave {
+/// Asks the transaction's coordinator about the partitions where the transaction is not open.
+async fn verify(cx: &Context, id: &str, request: &ProduceRequest) -> Verified {
     let version = if cx.version >= ADDS_FROM { Version::EpochBump } else { Version::Classic };
-    let mut leave = Leave::new();
+    let mut verified = Verified::new();
     for (at, data) in request.topic_data.iter().enumerate() {
         // Whatever is wrong with the topic, partition or batch is found out again, and answered, by append.
         let Ok(topic) = find_topic(cx, &data.name, data.topic_id, IDS_FROM) else { continue };
@@ -93,14 +96,15 @@ async fn ask_leave(cx: &Context, id: &str, request: &ProduceRequest) -> Leave {
             let Some(partition) = topic.partition(data.index) else { continue };
             let producer = (header.producer_id, header.producer_epoch);
             let asked = cx.broker.txn_guard(id, producer, &partition, version).await;
-            leave.extend(asked.transpose().map(|said| ((at, index), said.map_err(|why| denied(cx, why)))));
+            verified
+                .extend(asked.transpose().map(|found| ((at, index), found.map_err(|why| denied(cx, why)))));
         }
     }
-    leave
+    verified
 }
 
-/// What a producer is told when the coordinator gives no leave: what makes a client of its age do the right
-/// thing, as in Kafka.
+/// The code for a producer when the coordinator denies verification: what makes a client of its age do the
+/// right thing, as in Kafka.
 fn denied(cx: &Context, code: ErrorCode) -> ErrorCode {
     match code {
         ErrorCode::PRODUCER_FENCED => ErrorCode::INVALID_PRODUCER_EPOCH,
@@ -114,106 +118,79 @@ fn denied(cx: &Context, code: ErrorCode) -> ErrorCode {
     }
 }
 
-/// Appends what can be appended; `leave` is none for a request without a transactional id.
-fn append_all(
+/// Appends what can be appended; `verified` is none for a request without a transactional id. Waits only for
+/// the check of batches that take long.
+async fn append_all(
     cx: &Context,
     request: ProduceRequest,
-    leave: Option<&Leave>,
+    verified: Option<&Verified>,
 ) -> (Vec<TopicProduceResponse>, Vec<Wait>) {
     let acks_known = matches!(request.acks, -1..=1);
+    let mut writer = Writer::new(&cx.client_id, &cx.peer.syncs, cx.version >= ZSTD_FROM, cx.now_ms);
     let mut waits = Vec::new();
-    let responses = request.topic_data.into_iter().enumerate().map(|(at, data)| {
+    let mut responses = Vec::with_capacity(request.topic_data.len());
+    for (at, data) in request.topic_data.into_iter().enumerate() {
         let TopicProduceData { name, topic_id, partition_data } = data;
         let topic = match acks_known {
-            true => writable(cx, &name, topic_id),
+            true => find_topic(cx, &name, topic_id, IDS_FROM)
+                .and_then(|topic| writer.may_write(&topic).map(|()| topic)),
             false => Err(ErrorCode::INVALID_REQUIRED_ACKS),
         };
-        let partition_responses = partition_data.into_iter().enumerate().map(|(index, data)| {
-            let said = leave.map(|leave| leave.get(&(at, index)).copied());
-            let topic = topic.as_ref().map_err(|code| refused(*code));
-            let appended = topic.and_then(|topic| append(cx, topic, &data, said));
-            match appended {
-                Ok((response, partition, last_offset)) => {
-                    waits.push(Wait { topic: at, index, partition, last_offset });
+        let mut partition_responses = Vec::with_capacity(partition_data.len());
+        for (index, data) in partition_data.into_iter().enumerate() {
+            let verification = match verified.map(|verified| verified.get(&(at, index)).copied()) {
+                None => Ok(Verification::None),
+                Some(None) => Ok(Verification::Open),
+                Some(Some(found)) => found.map(Verification::Verified),
+            };
+            let appended = match (&topic, verification) {
+                (Ok(topic), Ok(verification)) => append(cx, &mut writer, topic, &data, verification).await,
+                (Err(code), _) => Err(refused(*code)),
+                (_, Err(code)) => Err(refused(code)),
+            };
+            partition_responses.push(match appended {
+                Ok((response, pending)) => {
+                    waits.push(Wait { topic: at, index, pending });
                     response
                 }
                 Err(refusal) => PartitionProduceResponse { index: data.index, ..refusal },
-            }
-        });
-        TopicProduceResponse { partition_responses: partition_responses.collect(), name, topic_id }
-    });
-    (responses.collect(), waits)
-}
-
-fn writable(cx: &Context, name: &str, id: braid_protocol::Uuid) -> Result<Arc<Topic>, ErrorCode> {
-    let topic = find_topic(cx, name, id, IDS_FROM)?;
-    topic.metrics.produce_requests.inc();
-    let internal = matches!(&*topic.name, OFFSETS_TOPIC | TRANSACTIONS_TOPIC);
-    if internal && &*cx.client_id != ADMIN_CLIENT {
-        Err(ErrorCode::INVALID_TOPIC_EXCEPTION)
-    } else {
-        Ok(topic)
+            });
+        }
+        responses.push(TopicProduceResponse { partition_responses, name, topic_id });
     }
+    (responses, waits)
 }
 
-type Appended = (PartitionProduceResponse, Arc<Partition>, i64);
-
-/// Appends one batch. `leave`: none without a transactional id; within, none where nothing had to be asked.
-fn append(
+async fn append(
     cx: &Context,
+    writer: &mut Writer<'_>,
     topic: &Topic,
     data: &PartitionProduceData,
-    leave: Option<Option<Result<TxnGuard, ErrorCode>>>,
-) -> Result<Appended, PartitionProduceResponse> {
-    let unknown = || refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
-    let partition = topic.partition(data.index).ok_or_else(unknown)?;
+    verification: Verification,
+) -> Result<(PartitionProduceResponse, Pending), PartitionProduceResponse> {
     let none = Bytes::new();
     let records = data.records.as_ref().unwrap_or(&none);
-    let guard = leave.flatten().transpose().map_err(refused)?;
-    let fail = |fault| {
-        count_refusal(&topic.metrics, records.len(), &fault);
-        refusal(&fault)
+    let pending = match writer.append(&cx.broker, topic, data.index, records, verification).await {
+        Ok(pending) => pending,
+        Err(Unappended::Code(code)) => return Err(refused(code)),
+        Err(Unappended::Fault(fault)) => return Err(refusal(&fault, cx.version >= IDS_FROM)),
     };
-    let batch = partition.check(records, cx.version >= ZSTD_FROM, cx.now_ms).map_err(fail)?;
-    if leave.is_none() && batch.header().is_transactional() {
-        return Err(refused(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED));
-    }
-    let appended = partition.append_in(&cx.peer.syncs, &batch, guard, cx.now_ms).map_err(fail)?;
-    let count = batch.header().records_count.max(0) as u64;
-    topic.metrics.messages_in.inc_by(count);
-    topic.metrics.bytes_in.inc_by(records.len() as u64);
     let response = PartitionProduceResponse {
         index: data.index,
-        base_offset: appended.base_offset,
-        log_append_time_ms: appended.log_append_time_ms,
-        log_start_offset: appended.log_start_offset,
+        base_offset: pending.appended.base_offset,
+        log_append_time_ms: pending.appended.log_append_time_ms,
+        log_start_offset: pending.appended.log_start_offset,
         ..Default::default()
     };
-    Ok((response, partition, appended.last_offset))
-}
-
-fn count_refusal(metrics: &TopicMetrics, bytes: usize, fault: &Fault) {
-    metrics.failed_produce_requests.inc();
-    match fault.code() {
-        ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE => {
-            metrics.bytes_rejected.inc_by(bytes as u64)
-        }
-        ErrorCode::CORRUPT_MESSAGE => metrics.invalid_crc.inc(),
-        ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER => metrics.invalid_sequence.inc(),
-        // Of records only a missing key is an invalid record; all else is of the batch.
-        ErrorCode::INVALID_RECORD if matches!(fault, Fault::Refused(r) if !r.records.is_empty()) => {
-            metrics.no_key.inc()
-        }
-        _ => {}
-    }
+    Ok((response, pending))
 }
 
 fn refused(error_code: ErrorCode) -> PartitionProduceResponse {
     PartitionProduceResponse { error_code, base_offset: -1, ..Default::default() }
 }
 
-fn refusal(fault: &Fault) -> PartitionProduceResponse {
-    let mut response = refused(fault.code());
+fn refusal(fault: &Fault, by_id: bool) -> PartitionProduceResponse {
+    let mut response = refused(code_of(fault, by_id));
     response.error_message = Some(fault.to_string());
     if let Fault::Refused(refusal) = fault {
         let each = refusal.records.iter().map(|(index, message)| BatchIndexAndErrorMessage {
@@ -238,12 +215,12 @@ fn silence(responses: &[TopicProduceResponse]) -> Handled<ProduceResponse> {
 }
 
 /// `acks=all`: waits until every append is as durable as promised, or the client's patience ends.
-async fn wait_all(responses: &mut [TopicProduceResponse], waits: Vec<Wait>, deadline: Instant) {
+async fn wait_all(responses: &mut [TopicProduceResponse], waits: Vec<Wait>, deadline: Instant, by_id: bool) {
     for wait in waits {
-        let code = match timeout_at(deadline, wait.partition.reached(wait.last_offset)).await {
-            Ok(Ok(())) => continue,
-            Ok(Err(fault)) => fault.code(),
-            Err(_) => ErrorCode::REQUEST_TIMED_OUT,
+        let code = match wait.pending.acknowledged(deadline).await {
+            Some(Ok(())) => continue,
+            Some(Err(fault)) => code_of(&fault, by_id),
+            None => ErrorCode::REQUEST_TIMED_OUT,
         };
         let topic = responses.get_mut(wait.topic);
         if let Some(response) = topic.and_then(|t| t.partition_responses.get_mut(wait.index)) {

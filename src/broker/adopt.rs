@@ -4,13 +4,14 @@
 //! enough: the topic's name and number, its id in `partition.metadata`, and the segments. What the folders do
 //! not say, the configs of the topics, has to be set again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use braid_protocol::Uuid;
+use braid_storage::compact::CLEANER_OFFSETS;
 use braid_storage::{Disk, checkpoint};
 use tracing::{info, warn};
 
-use super::{BrokerConfig, check_topic_name, groups, is_reserved};
+use super::{BrokerConfig, check_topic_name, groups, is_reserved, txns};
 use crate::cluster::Change;
 use crate::topic::{LogDirs, partition_of_folder};
 
@@ -24,6 +25,7 @@ struct Found {
 
 /// The changes that make the topics found in the folders topics of ours.
 pub(super) fn topics(disk: &dyn Disk, dirs: &LogDirs, config: &BrokerConfig) -> Vec<Change> {
+    let cleaned = cleaned(disk, dirs);
     let mut found: BTreeMap<String, Found> = BTreeMap::new();
     let folders = dirs.usable().flat_map(|dir| dir.found().iter().map(move |name| (dir.path(), name)));
     for (dir, name) in folders {
@@ -49,8 +51,29 @@ pub(super) fn topics(disk: &dyn Disk, dirs: &LogDirs, config: &BrokerConfig) -> 
     let created = found.into_iter().map(|(name, topic)| Change::TopicCreated {
         id: topic.id.unwrap_or_else(|| Uuid(*uuid::Uuid::new_v4().as_bytes())).to_string(),
         partitions: topic.partitions,
-        configs: if name == super::OFFSETS_TOPIC { groups::topic_configs(config) } else { BTreeMap::new() },
+        configs: match &*name {
+            super::OFFSETS_TOPIC => groups::topic_configs(config),
+            super::TRANSACTIONS_TOPIC => txns::topic_configs(),
+            name if cleaned.contains(name) => kept(name),
+            _ => BTreeMap::new(),
+        },
         name,
     });
     created.collect()
+}
+
+/// The topics that the other broker compacted, now or before.
+fn cleaned(disk: &dyn Disk, dirs: &LogDirs) -> BTreeSet<String> {
+    let read = dirs.usable().map(|dir| checkpoint::read_offsets(disk, &dir.path().join(CLEANER_OFFSETS)));
+    let offsets = read.filter_map(|read| {
+        let logged = read.inspect_err(|error| warn!(%error, "which topics were compacted is not known"));
+        logged.ok().flatten()
+    });
+    offsets.flat_map(BTreeMap::into_keys).map(|(topic, _)| topic).collect()
+}
+
+/// The configs of a topic that was compacted: nothing may be deleted by its age.
+fn kept(topic: &str) -> BTreeMap<String, String> {
+    warn!(topic, "it was compacted: its records are kept forever until cleanup.policy is set");
+    BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())])
 }

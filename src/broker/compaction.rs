@@ -99,8 +99,8 @@ impl Broker {
     fn due(&self, topic: &Arc<Topic>, offsets: &ByFolder, now: i64) -> Vec<Due> {
         let mut due = Vec::new();
         for partition in topic.partitions().iter() {
-            let watermark = partition.last_stable_offset();
-            let Ok(view) = partition.with_log(|log| log.view_to_clean(watermark)) else { continue };
+            let stable = partition.last_stable_offset();
+            let Ok(view) = partition.look(|log| log.view_to_clean(stable)) else { continue };
             let key = partition.key();
             if self.cleaning.uncleanable.lock().contains(&key) {
                 continue;
@@ -127,8 +127,11 @@ impl Broker {
         let map_bytes = usize::try_from(self.live().log_cleaner_dedupe_buffer_size).unwrap_or(usize::MAX);
         let mut cleaner = Cleaner::new(map_bytes, go_on);
         let cleaned = cleaner.clean(&due.plan, now, |old, new| {
-            // Offline is for the caller to find out: here it only means that nothing was replaced.
-            due.partition.with_log(|log| log.replace(old, new, now)).unwrap_or(Ok(false))
+            // If it was closed, nothing was replaced.
+            match due.partition.replace(old, new, now) {
+                Err(Fault::Storage(error)) => Err(error),
+                replaced => Ok(replaced.unwrap_or(false)),
+            }
         })?;
         if let Some(cleaned) = &cleaned {
             info!(

@@ -8,7 +8,10 @@ use tracing::{info, warn};
 
 use super::{Broker, Refused};
 use crate::cluster::{Change, Image, TopicImage};
-use crate::config::{Alteration, BrokerConfig, Configs, TopicConfig, alter_broker, alter_group, alter_topic};
+use crate::config::{
+    Alteration, BrokerConfig, Configs, TopicConfig, alter_broker, alter_group, alter_topic, broker_setting,
+    is_sensitive,
+};
 
 /// Groups need not exist to be set up, so there is a limit to them.
 const CONFIGURED_GROUPS_MAX: usize = 10_000;
@@ -44,7 +47,7 @@ impl Broker {
     /// Alters a topic's configs. When it returns they are on stable storage, and obeyed.
     pub async fn alter_topic_configs(self: &Arc<Self>, topic: String, alter: Alter) -> Result<(), Refused> {
         self.change(move |image, broker| {
-            let (id, configs) = broker.altered_topic(image, &topic, alter)?;
+            let (id, configs) = broker.altered_topic(image, &topic, alter.clone())?;
             info!(topic, ?configs, "topic configs altered");
             Ok((vec![Change::TopicConfigs { id, configs }], ()))
         })
@@ -71,9 +74,9 @@ impl Broker {
     /// stable storage, and obeyed.
     pub async fn alter_broker_configs(self: &Arc<Self>, broker: String, alter: Alter) -> Result<(), Refused> {
         self.change(move |image, this| {
-            let configs = this.altered_broker(image, &broker, alter)?;
-            info!(broker, ?configs, "broker configs altered");
-            Ok((vec![Change::BrokerConfigs { broker, configs }], ()))
+            let configs = this.altered_broker(image, &broker, alter.clone())?;
+            log_altered(&broker, &configs);
+            Ok((vec![Change::BrokerConfigs { broker: broker.clone(), configs }], ()))
         })
         .await
         .map(drop)
@@ -90,7 +93,7 @@ impl Broker {
             )));
         }
         let (now, wanted) = alter.over(image.broker_configs(broker));
-        let configs = alter_broker(&self.config, &now, wanted).map_err(refused)?;
+        let configs = alter_broker(&self.config, &now, wanted, !broker.is_empty()).map_err(refused)?;
         let (all, this) = match broker.is_empty() {
             true => (configs.clone(), image.broker_configs(&own)),
             false => (image.broker_configs(""), configs.clone()),
@@ -100,12 +103,12 @@ impl Broker {
     }
 
     /// Alters the configs of a group, which need not exist. When it returns they are on stable storage, and
-    /// the group's members go by them from their next heartbeat on.
+    /// the group's members use them from their next heartbeat on.
     pub async fn alter_group_configs(self: &Arc<Self>, group: String, alter: Alter) -> Result<(), Refused> {
         self.change(move |image, broker| {
-            let configs = broker.altered_group(image, &group, alter)?;
+            let configs = broker.altered_group(image, &group, alter.clone())?;
             info!(group, ?configs, "group configs altered");
-            Ok((vec![Change::GroupConfigs { group, configs }], ()))
+            Ok((vec![Change::GroupConfigs { group: group.clone(), configs }], ()))
         })
         .await
         .map(drop)
@@ -125,7 +128,7 @@ impl Broker {
         alter_group(&self.live(), &now, wanted).map_err(|why| (ErrorCode::INVALID_CONFIG, why))
     }
 
-    /// Has what is open go by the configs that these changes brought.
+    /// Applies the configs that these changes brought to what is open.
     pub(super) fn reconfigure(&self, image: &Image, changes: &[Change]) {
         if changes.iter().any(|change| matches!(change, Change::BrokerConfigs { .. })) {
             *self.live.write() = Arc::new(altered(&self.config, image));
@@ -148,11 +151,21 @@ impl Broker {
     }
 }
 
+/// Logs what is set on a broker now, without secrets, and which of it has no effect.
+fn log_altered(broker: &str, configs: &Configs) {
+    let shown: Vec<_> = configs.iter().filter(|(name, _)| !is_sensitive(name)).collect();
+    info!(broker, configs = ?shown, "broker configs altered");
+    let ignored: Vec<_> = configs.keys().filter(|name| broker_setting(name).is_none()).collect();
+    if !ignored.is_empty() {
+        warn!(broker, configs = ?ignored, "stored and not obeyed: this broker does not have these configs");
+    }
+}
+
 /// The settings that a broker was started with, and over them what was altered while it ran.
 pub(super) fn altered(start: &BrokerConfig, image: &Image) -> BrokerConfig {
     let own = image.broker_configs(&start.node_id.to_string());
     start.altered(&image.broker_configs(""), &own).unwrap_or_else(|error| {
-        warn!(%error, "what was altered while the broker ran does not hold any more");
+        warn!(%error, "the dynamic broker configs are invalid; using the static ones");
         start.clone()
     })
 }

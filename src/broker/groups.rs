@@ -1,9 +1,9 @@
-//! The group coordinator's start: its topic, what the topic holds, and the way back into it.
+//! The group coordinator's start: its topic, what the topic holds, and its journal.
 //!
 //! Offsets that are committed within a transaction are transactional batches of the producer without sequence
 //! numbers, and the end of a transaction is a control batch, as in any other partition that it spans.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use braid_protocol::ErrorCode;
@@ -14,7 +14,7 @@ use tracing::{debug, error, info};
 use super::internal::read_back;
 use super::{Broker, OFFSETS_TOPIC};
 use crate::config::BrokerConfig;
-use crate::group::{Coordinator, GroupConfig, Groups, Record, TxnMarker, TxnProducer};
+use crate::group::{Coordinator, GroupConfig, Groups, Patterns, Record, TxnMarker, TxnProducer};
 use crate::machine::{Clock, Journal, Machine, Millis};
 use crate::topic::{Fault, Partition};
 
@@ -35,13 +35,16 @@ impl Broker {
     async fn start_groups(self: &Arc<Self>) -> Result<Coordinator, ErrorCode> {
         let count = self.config.offsets_topic_num_partitions;
         let topic = self.internal_topic(OFFSETS_TOPIC, count, topic_configs(&self.config)).await?;
-        let config = group_config(&self.config);
+        let groups_max = self.memory.names_per_partition(topic.partitions().len() as i32);
+        let config = GroupConfig { groups_max, ..group_config(&self.config) };
+        let patterns = config.patterns.clone();
         let partitions = topic.partitions();
         let replaying = tokio::task::spawn_blocking(move || {
             let load = |partition: &Arc<Partition>| match replay(partition, &config) {
                 Ok(groups) => Some((groups, partition.clone())),
                 Err(error) => {
-                    error!(%error, "the groups in {OFFSETS_TOPIC}-{} are not available", partition.index());
+                    let partition = partition.index();
+                    error!(%error, topic = OFFSETS_TOPIC, partition, "the groups in it are not available");
                     None
                 }
             };
@@ -50,6 +53,10 @@ impl Broker {
         let machines = replaying.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
         let known: usize = machines.iter().flatten().map(|(groups, _)| groups.stats().groups()).sum();
         info!(groups = known, "group coordinator started");
+        let used = machines.iter().flatten().flat_map(|(groups, _)| groups.regexes());
+        let used: BTreeSet<String> = used.take(Patterns::MAX).map(str::to_owned).collect();
+        // Heartbeats then find them compiled; the start need not wait for it.
+        tokio::task::spawn_blocking(move || patterns.compile(&used));
         // Sessions are a matter of time passed, whatever becomes of the wall clock.
         Ok(Coordinator::start(Clock::starting_at(self.clock.now()), machines))
     }
@@ -134,7 +141,7 @@ impl Journal for Arc<Partition> {
                 Err(Fault::Append(AppendError::Producer(error)).code())
             }
             Err(fault) => {
-                error!(error = %fault, "cannot write to {OFFSETS_TOPIC}-{}", self.index());
+                error!(error = %fault, topic = OFFSETS_TOPIC, partition = self.index(), "append failed");
                 Err(fault.code())
             }
         }

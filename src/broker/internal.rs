@@ -27,7 +27,10 @@ impl Broker {
             match self.create_topic(new).await {
                 Ok(_) | Err((ErrorCode::TOPIC_ALREADY_EXISTS, _)) => {}
                 Err((code, why)) => {
-                    error!(%code, "cannot create {name}: {why}");
+                    // What the disk said has been logged where it failed.
+                    if code != ErrorCode::KAFKA_STORAGE_ERROR {
+                        error!(%code, topic = name, why, "cannot create an internal topic");
+                    }
                     return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
                 }
             }

@@ -1,25 +1,32 @@
-//! The broker's shared state, and the verbs that every door uses: append, read, wait, and changes of the
-//! cluster.
+//! The broker's shared state and its operations: append, read, and changes of the cluster.
 
-mod adopt; // the folder of another broker becomes ours
+mod adopt; // the log directories of another broker become ours
+mod append; // one path for all writers
+mod changes; // how the cluster is changed: many at a time
 mod configs; // settings altered while the broker runs
 mod compaction; // one value of each key
 mod groups; // the group coordinator's start, and its journal
 mod internal; // what is common to the topics of coordinators
+mod memory; // what clients make the broker hold
+mod read; // from many partitions, waiting until there is enough
 mod report; // what metrics and health checks ask
 mod retention; // old segments go
 mod sessions; // what consumers read, remembered
 mod topics; // changes of the cluster
 mod txns; // the transaction coordinator's start, and its markers
+mod workers; // where requests are handled that compute for long
 
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use braid_storage::{Disk, Origin};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
+use tracing::warn;
 
 use crate::cluster::Solo;
 use crate::config::BrokerConfig;
@@ -30,11 +37,16 @@ use crate::metrics::{self, Metrics};
 use crate::topic::{LogDirs, SyncTurn, Topic, Topics};
 use crate::txn;
 
-pub use crate::topic::OpenError;
+pub use crate::topic::{CloseError, OpenError};
+pub use append::{Pending, Unappended, Verification, Writer};
+pub use changes::Refused;
 pub use configs::Alter;
+pub use memory::{Evicted, Held, Memory};
+pub use read::{ReadPlan, Reads, Want};
 pub use report::{Folder, Volume};
 pub use sessions::{FetchSessions, SessionTurn};
-pub use topics::{NewTopic, Refused, check_growth, check_topic_name};
+pub use topics::{NewTopic, PARTITIONS_PER_REQUEST_MAX, check_topic_name};
+pub use workers::Workers;
 
 /// Everything that lives as long as the broker.
 pub struct Broker {
@@ -53,9 +65,12 @@ pub struct Broker {
     pub loggers: Loggers,
     /// What consumers read, remembered between their fetches.
     pub fetch_sessions: FetchSessions,
-    /// The bytes that all requests together may hold.
-    pub request_memory: RequestMemory,
+    /// The memory that requests and their answers may take.
+    pub memory: Arc<Memory>,
+    /// The threads for requests that compute for long.
+    pub workers: Workers,
     dirs: LogDirs,
+    changes: changes::Changes,
     disk: Arc<dyn Disk>,
     cleaning: compaction::Cleaning,
     groups: OnceCell<Coordinator>,
@@ -77,7 +92,12 @@ pub struct Peer {
     pub order: Order,
     /// What its requests have appended since it last waited.
     pub syncs: SyncTurn,
+    /// Whether it is to be closed for the memory that it holds.
+    pub evicted: Evicted,
 }
+
+/// Fetch sessions may take one part in this many of the memory that requests may take.
+const SESSIONS_SHARE: usize = 8;
 
 /// The group coordinator's topic.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -85,15 +105,37 @@ pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 
 impl Peer {
-    /// Who has just come.
+    /// The peer of a new connection.
     pub fn new(
         address: SocketAddr,
         local: SocketAddr,
         listener: String,
         counted: metrics::Connection,
     ) -> Peer {
-        let counted = Mutex::new(counted);
-        Peer { address, local, listener, counted, order: Order::default(), syncs: SyncTurn::default() }
+        Peer {
+            address,
+            local,
+            listener,
+            counted: Mutex::new(counted),
+            order: Order::default(),
+            syncs: SyncTurn::default(),
+            evicted: Evicted::default(),
+        }
+    }
+
+    /// Does the work; whenever that waits, for whatever it is, what has been appended is synced meanwhile.
+    pub async fn syncing<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            loop {
+                let polled = work.as_mut().poll(cx);
+                // What is synced already can be answered at once.
+                if !self.syncs.end() || polled.is_ready() {
+                    return polled;
+                }
+            }
+        })
+        .await
     }
 }
 
@@ -113,19 +155,27 @@ impl Broker {
         let now = clock.now();
         let mut dirs = LogDirs::open(&disk, &config.log_dirs, config.num_recovery_threads_per_data_dir)?;
         let first = dirs.first().map(|dir| dir.path().to_owned()).unwrap_or_default();
-        let found = || Ok(adopt::topics(&*disk, &dirs, &config));
+        let mut adopted = false;
+        let found = || {
+            let topics = adopt::topics(&*disk, &dirs, &config);
+            adopted = !topics.is_empty();
+            Ok(topics)
+        };
         let cluster = Arc::new(Solo::open(disk.clone(), &first, dirs.cluster_id(), found, now)?);
         let image = cluster.image();
         dirs.claim(&image.cluster_id, config.node_id)?;
+        if adopted {
+            dirs.adopt();
+        }
         let live = configs::altered(&config, &image);
+        let memory = Memory::new(config.queued_max_request_bytes, config.socket_request_max_bytes);
         let broker = Broker {
-            request_memory: RequestMemory::new(
-                config.queued_max_request_bytes,
-                config.socket_request_max_bytes,
-            ),
+            workers: Workers::default(),
             fetch_sessions: FetchSessions::new(
-                config.max_incremental_fetch_session_cache_slots.max(0) as usize
+                config.max_incremental_fetch_session_cache_slots.max(0) as usize,
+                memory.limit() / SESSIONS_SHARE,
             ),
+            memory,
             config,
             live: RwLock::new(Arc::new(live)),
             clock,
@@ -134,13 +184,19 @@ impl Broker {
             loggers: Loggers::default(),
             topics: Topics::default(),
             dirs,
+            changes: changes::Changes::default(),
             disk,
             cleaning: compaction::Cleaning::default(),
             groups: OnceCell::new(),
             transactions: OnceCell::new(),
             producer_ids: tokio::sync::Mutex::default(),
         };
-        broker.open_partitions(&image, true)?;
+        broker.open_partitions(&image)?;
+        broker.raise_leader_epochs(now);
+        // What was found out about the logs of another broker is not found out again.
+        if adopted && let Err(error) = broker.checkpoint() {
+            warn!(%error, "the recovery points of the other broker's logs stay as they are");
+        }
         Ok(Arc::new(broker))
     }
 
@@ -180,7 +236,7 @@ impl Broker {
 
     /// Syncs and closes everything, and leaves the mark of a clean shutdown. Nothing may be appended any
     /// more.
-    pub fn close(&self) -> Result<(), braid_storage::Error> {
+    pub fn close(&self) -> Result<(), CloseError> {
         self.dirs.close(&self.topics.partitions())
     }
 }
@@ -194,7 +250,12 @@ pub struct Order {
 }
 
 impl Order {
-    /// Waits for all that came before; whoever comes later waits until the guard is dropped.
+    /// The turn, if nobody has it.
+    pub fn try_turn(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        self.turn.try_lock().ok()
+    }
+
+    /// Waits for all that came before; those that come later wait until the guard is dropped.
     pub async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         if let Ok(turn) = self.turn.try_lock() {
             return turn;
@@ -222,25 +283,5 @@ impl Waits<'_> {
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The memory that the requests of all connections share, in units of a KiB.
-pub struct RequestMemory {
-    budget: Arc<Semaphore>,
-}
-
-impl RequestMemory {
-    const UNIT: usize = 1 << 10;
-
-    /// A budget of so many bytes, and at least one request of the largest size.
-    fn new(bytes: i64, largest_request: i32) -> RequestMemory {
-        let units = bytes.max(i64::from(largest_request)).max(0) as usize / Self::UNIT + 1;
-        RequestMemory { budget: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))) }
-    }
-
-    /// The semaphore, and how many permits a request of this size needs.
-    pub fn share(&self, size: usize) -> (Arc<Semaphore>, u32) {
-        (self.budget.clone(), (size / Self::UNIT + 1) as u32)
     }
 }

@@ -11,10 +11,10 @@ use tokio::time::timeout;
 
 use super::Broker;
 use crate::group::Coordinator;
-use crate::metrics::{Counts, GroupStat, LogStat, PartitionStat, Scrape};
+use crate::metrics::{Counts, GroupRoom, GroupStat, LogStat, PartitionStat, Scrape, SeriesLimits};
 use crate::topic::Partition;
 
-/// So many partitions that are offline are named by a health check.
+/// A health check names at most this many offline partitions.
 const NAMED_MAX: usize = 20;
 /// How long a scrape waits for the groups.
 const GROUPS_ANSWER: Duration = Duration::from_secs(1);
@@ -94,26 +94,46 @@ impl Scrape for Broker {
         advertised.first().map(|l| format!("{}:{}", l.host, l.port)).unwrap_or_default()
     }
 
-    fn partitions(&self) -> Vec<PartitionStat> {
+    fn limits(&self) -> SeriesLimits {
+        let limit = |value: i32| usize::try_from(value).unwrap_or(0);
+        SeriesLimits {
+            groups: limit(self.config.braid_metrics_groups_max),
+            partitions: limit(self.config.braid_metrics_partitions_max),
+        }
+    }
+
+    fn partitions(&self, max: usize) -> Vec<PartitionStat> {
         let one = |partition: &Arc<Partition>| PartitionStat {
             topic: partition.topic().clone(),
             partition: partition.index(),
-            log: partition.with_log(|log| log_stat(log, partition.watermark())).ok(),
+            log: partition.look(|log| log_stat(log, partition.watermark())).ok(),
         };
         let mut topics = self.topics.all();
-        topics.sort_by(|a, b| a.name.cmp(&b.name));
-        topics.iter().flat_map(|topic| topic.partitions().iter().map(one).collect::<Vec<_>>()).collect()
+        topics.sort_by_key(|topic| topic.metrics.order());
+        let mut shown = Vec::new();
+        for topic in topics {
+            shown.extend(topic.partitions().iter().take(max - shown.len()).map(one));
+            if shown.len() >= max {
+                break;
+            }
+        }
+        shown
     }
 
-    fn groups(&self) -> Vec<GroupStat> {
-        self.ask_groups(Coordinator::committed)
+    fn watermark(&self, topic: &str, partition: i32) -> Option<i64> {
+        let partition = self.topics.get(topic)?.partition(partition)?;
+        (!partition.is_offline()).then(|| partition.watermark())
+    }
+
+    fn groups(&self, room: GroupRoom) -> Vec<GroupStat> {
+        self.ask_groups(async |groups: &Coordinator| groups.committed(room).await)
     }
 
     fn counts(&self) -> Counts {
         let image = self.cluster.image();
         let partitions = self.topics.partitions();
         let offline = partitions.iter().filter(|p| p.is_offline()).count();
-        let producers = |p: &Arc<Partition>| p.with_log(|log| log.producers().len()).unwrap_or(0);
+        let producers = |p: &Arc<Partition>| p.look(|log| log.producers().len()).unwrap_or(0);
         let groups = self.ask_groups(Coordinator::stats);
         Counts {
             active_controllers: 1,
@@ -128,6 +148,9 @@ impl Scrape for Broker {
             offline_replicas: offline,
             producer_ids: partitions.iter().map(producers).sum(),
             offline_log_dirs: self.dirs.state().iter().filter(|(_, wrong)| wrong.is_some()).count(),
+            memory_used: self.memory.used(),
+            memory_limit: self.memory.limit(),
+            memory_closed: self.memory.closed(),
             fetch_sessions: self.fetch_sessions.len(),
             groups: groups.groups(),
             offsets: groups.offsets,

@@ -24,7 +24,7 @@ impl Broker {
                     by_time = gone.by_time,
                     "old segments deleted"
                 ),
-                Ok(_) | Err(Fault::Offline) => {}
+                Ok(_) | Err(Fault::Closed(_)) => {}
                 Err(error) => error!(%topic, partition = index, %error, "old segments could not be deleted"),
             }
         }
@@ -38,7 +38,7 @@ impl Broker {
         for partition in self.topics.partitions() {
             match partition.unlink(now) {
                 Ok(due) => next = next.into_iter().chain(due).min(),
-                Err(Fault::Offline) => {}
+                Err(Fault::Closed(_)) => {}
                 Err(error) => {
                     let (topic, index) = (partition.topic(), partition.index());
                     error!(%topic, partition = index, %error, "a deleted segment could not be unlinked");

@@ -1,9 +1,13 @@
 //! Fetch sessions (KIP-227): the broker remembers what a consumer reads, so that the consumer names only what
-//! changes, and is told only of partitions of which there is something to tell.
+//! changes, and is answered only for partitions that have changed.
+//!
+//! Their number is limited, and so is the memory that all of them take: a consumer beyond that reads without
+//! a session.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use braid_protocol::api::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use braid_protocol::{ErrorCode, Uuid};
@@ -21,7 +25,7 @@ const INITIAL_EPOCH: i32 = 0;
 /// A partition, by its topic's name or id: the other is empty.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
-    topic: String,
+    topic: Arc<str>,
     id: Uuid,
     partition: i32,
 }
@@ -29,7 +33,7 @@ struct Key {
 #[derive(Debug)]
 struct Tracked {
     wanted: FetchPartition,
-    /// High watermark and log start offset, as they were last told.
+    /// High watermark and log start offset, as they were in the last answer.
     told: Option<(i64, i64)>,
 }
 
@@ -40,8 +44,43 @@ struct Session {
     by_id: bool,
     used_ms: i64,
     partitions: BTreeMap<Key, Tracked>,
-    /// The last that was given records: the next request begins behind it, so that everyone has their turn.
+    /// The last that was given records: the next request begins behind it, so that every partition is read.
     served: Option<Key>,
+    /// What it takes of the memory of all sessions; none before it is remembered.
+    taken: Option<Taken>,
+}
+
+/// The memory that all sessions may take.
+#[derive(Debug)]
+struct Room {
+    bytes_max: usize,
+    bytes: AtomicUsize,
+}
+
+/// Memory that one session takes; given back when dropped.
+#[derive(Debug)]
+struct Taken {
+    room: Arc<Room>,
+    bytes: usize,
+}
+
+impl Taken {
+    /// Takes this much instead; false if there is no room.
+    fn change(&mut self, bytes: usize) -> bool {
+        let (before, max) = (self.bytes, self.room.bytes_max);
+        let change = |all: usize| Some(all - before + bytes).filter(|all| bytes <= before || *all <= max);
+        let changed = self.room.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change).is_ok();
+        if changed {
+            self.bytes = bytes;
+        }
+        changed
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.room.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// The session that a request belongs to.
@@ -61,13 +100,15 @@ enum Turn {
 /// All fetch sessions; not more than `max.incremental.fetch.session.cache.slots`.
 pub struct FetchSessions {
     slots: usize,
+    room: Arc<Room>,
     sessions: Mutex<BTreeMap<i32, Arc<Mutex<Session>>>>,
 }
 
 impl FetchSessions {
-    /// No sessions yet.
-    pub fn new(slots: usize) -> FetchSessions {
-        FetchSessions { slots, sessions: Mutex::default() }
+    /// No sessions yet; `bytes_max` is what all of them together may take.
+    pub fn new(slots: usize, bytes_max: usize) -> FetchSessions {
+        let room = Arc::new(Room { bytes_max, bytes: AtomicUsize::new(0) });
+        FetchSessions { slots, room, sessions: Mutex::default() }
     }
 
     /// How many there are.
@@ -82,7 +123,7 @@ impl FetchSessions {
 
     /// Finds the session of a request, and completes the request from it: afterwards it names everything that
     /// is to be read. `by_id`: it names topics by their ids. FETCH_SESSION_ID_NOT_FOUND,
-    /// INVALID_FETCH_SESSION_EPOCH and FETCH_SESSION_TOPIC_ID_ERROR make the client begin anew.
+    /// INVALID_FETCH_SESSION_EPOCH and FETCH_SESSION_TOPIC_ID_ERROR make the client begin again.
     pub fn begin(
         &self,
         request: &mut FetchRequest,
@@ -123,7 +164,8 @@ impl FetchSessions {
         }
     }
 
-    fn insert(&self, session: Session) -> Option<i32> {
+    fn insert(&self, mut session: Session) -> Option<i32> {
+        session.taken = Some(Taken { room: self.room.clone(), bytes: 0 });
         let mut sessions = self.sessions.lock();
         if sessions.len() >= self.slots {
             let used = |(id, session): (&i32, &Arc<Mutex<Session>>)| (session.lock().used_ms, *id);
@@ -133,7 +175,7 @@ impl FetchSessions {
             }
             sessions.remove(&oldest);
         }
-        let fits = self.slots > 0 && session.partitions.len() <= PARTITIONS_MAX;
+        let fits = self.slots > 0 && session.fits();
         // An id that nobody guesses: who has it reads no records, but can spoil the session.
         let id = (uuid::Uuid::new_v4().as_u128() as i32 & i32::MAX).max(1);
         (fits && !sessions.contains_key(&id)).then(|| {
@@ -145,16 +187,27 @@ impl FetchSessions {
 
 impl Session {
     fn new(topics: &[FetchTopic], by_id: bool, now_ms: i64) -> Session {
-        let (partitions, served) = (BTreeMap::new(), None);
-        let mut session = Session { epoch: INITIAL_EPOCH + 1, by_id, used_ms: now_ms, partitions, served };
+        let (epoch, used_ms, partitions) = (INITIAL_EPOCH + 1, now_ms, BTreeMap::new());
+        let mut session = Session { epoch, by_id, used_ms, partitions, served: None, taken: None };
         session.add(topics);
         session
     }
 
+    /// Is it small enough to be remembered, and is there room?
+    fn fits(&mut self) -> bool {
+        let mut names: Vec<&Arc<str>> = self.partitions.keys().map(|key| &key.topic).collect();
+        names.dedup();
+        let names: usize = names.into_iter().map(|name| name.len()).sum();
+        // Nodes of a B-tree are two thirds full.
+        let bytes = self.partitions.len() * size_of::<(Key, Tracked)>() * 3 / 2 + names;
+        self.partitions.len() <= PARTITIONS_MAX && self.taken.as_mut().is_none_or(|taken| taken.change(bytes))
+    }
+
     fn add(&mut self, topics: &[FetchTopic]) {
         for topic in topics {
+            let name: Arc<str> = topic.topic.as_str().into();
             for wanted in &topic.partitions {
-                let key = Key { topic: topic.topic.clone(), id: topic.topic_id, partition: wanted.partition };
+                let key = Key { topic: name.clone(), id: topic.topic_id, partition: wanted.partition };
                 let wanted = wanted.clone();
                 match self.partitions.get_mut(&key) {
                     Some(tracked) => tracked.wanted = wanted,
@@ -175,13 +228,15 @@ impl Session {
             return Err(ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR);
         }
         for topic in &request.forgotten_topics_data {
+            let name: Arc<str> = topic.topic.as_str().into();
             for partition in &topic.partitions {
-                let key = Key { topic: topic.topic.clone(), id: topic.topic_id, partition: *partition };
+                let key = Key { topic: name.clone(), id: topic.topic_id, partition: *partition };
                 self.partitions.remove(&key);
             }
         }
+        let changes = !request.topics.is_empty() || !request.forgotten_topics_data.is_empty();
         self.add(&request.topics);
-        if self.partitions.len() > PARTITIONS_MAX {
+        if changes && !self.fits() {
             return Err(ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
         }
         self.epoch = self.epoch.checked_add(1).unwrap_or(INITIAL_EPOCH + 1);
@@ -197,11 +252,11 @@ impl Session {
         let rest = self.served.iter().flat_map(|served| self.partitions.range(..=served));
         let mut topics: Vec<FetchTopic> = Vec::new();
         for (key, tracked) in first.chain(rest) {
-            let same = |last: &&mut FetchTopic| last.topic == key.topic && last.topic_id == key.id;
+            let same = |last: &&mut FetchTopic| *last.topic == *key.topic && last.topic_id == key.id;
             match topics.last_mut().filter(same) {
                 Some(last) => last.partitions.push(tracked.wanted.clone()),
                 None => topics.push(FetchTopic {
-                    topic: key.topic.clone(),
+                    topic: key.topic.to_string(),
                     topic_id: key.id,
                     partitions: vec![tracked.wanted.clone()],
                 }),
@@ -213,14 +268,14 @@ impl Session {
     /// Notes what the client is told; if only `news` count, the rest is left out.
     fn tell(&mut self, response: &mut FetchResponse, news: bool) {
         for topic in &mut response.responses {
+            let name: Arc<str> = topic.topic.as_str().into();
             topic.partitions.retain(|data| {
-                let key =
-                    Key { topic: topic.topic.clone(), id: topic.topic_id, partition: data.partition_index };
+                let key = Key { topic: name.clone(), id: topic.topic_id, partition: data.partition_index };
                 let has_records = data.records.as_ref().is_some_and(|records| !records.is_empty());
                 let now = Some((data.high_watermark, data.log_start_offset));
                 let Some(tracked) = self.partitions.get_mut(&key) else { return true };
                 let changed = has_records || !data.error_code.is_ok() || tracked.told != now;
-                // After an error it is told anew, whatever it is.
+                // After an error it is told again, whatever it is.
                 tracked.told = now.filter(|_| data.error_code.is_ok());
                 if has_records {
                     self.served = Some(key);
@@ -259,7 +314,7 @@ mod tests {
 
     impl Stage {
         fn new(slots: usize) -> Stage {
-            Stage { sessions: FetchSessions::new(slots), now: 0 }
+            Stage { sessions: FetchSessions::new(slots, 1 << 20), now: 0 }
         }
 
         /// Asks; the partitions that are read, the session, and the partitions that are told. `data` has the
@@ -312,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_was_served_comes_last_next_time() {
+    fn the_partition_that_was_served_comes_last_next_time() {
         let stage = Stage::new(9);
         let (_, id, _) = stage.fetch(request(0, 0, &[0, 1, 2, 3]), |n| (7, n == 1)).unwrap();
         assert_eq!(stage.fetch(request(id, 1, &[]), |n| (7, n == 3)).unwrap().0, [2, 3, 0, 1]);
@@ -320,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_ended_or_refused_so_that_the_client_begins_anew() {
+    fn a_session_is_ended_or_refused_so_that_the_client_begins_again() {
         let stage = Stage::new(9);
         let (_, id, _) = stage.fetch(request(0, 0, &[0]), quiet).unwrap();
         let refused = |request| stage.fetch(request, quiet).unwrap_err();
@@ -352,6 +407,22 @@ mod tests {
         // a new session takes the place of the one it follows
         stage.fetch(request(first, 0, &[0]), quiet).unwrap();
         assert_eq!(stage.sessions.len(), 2);
+    }
+
+    /// Clients that begin sessions of partitions that do not exist: their memory is bounded.
+    #[test]
+    fn the_memory_of_all_sessions_is_bounded() {
+        let stage = Stage { sessions: FetchSessions::new(9, 100_000), now: 0 };
+        let many: Vec<i32> = (0..300).collect();
+        let first = stage.fetch(request(0, 0, &many), quiet).unwrap().1;
+        let fetched = stage.fetch(request(0, 0, &many), quiet).unwrap();
+        assert_eq!((fetched.1, fetched.2.len()), (0, 300), "no session, and everything is answered");
+        let more: Vec<i32> = (300..600).collect();
+        let grown = stage.fetch(request(first, 1, &more), quiet);
+        assert_eq!(grown, Err(ErrorCode::FETCH_SESSION_ID_NOT_FOUND));
+        assert!(stage.fetch(request(0, 0, &many), quiet).unwrap().1 > 0, "there is room again");
+        stage.sessions.sessions.lock().clear();
+        assert_eq!(stage.sessions.room.bytes.load(Ordering::Relaxed), 0);
     }
 
     #[test]

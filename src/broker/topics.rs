@@ -1,21 +1,23 @@
 //! Changes of the cluster: topics come, grow and go, and producer ids are handed out.
 //!
-//! Every change is decided on the newest image, written to stable storage, carried out, and then shown; one
-//! at a time, and to its end even if whoever asked hangs up half way.
+//! What may be changed is decided here; `changes.rs` carries it out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use braid_protocol::{ErrorCode, Uuid};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use super::Broker;
-use crate::cluster::{Change, Image, PRODUCER_ID_BLOCK, TopicImage};
+use super::changes::Answer;
+use super::{Broker, OFFSETS_TOPIC, Refused, TRANSACTIONS_TOPIC};
+use crate::cluster::{Change, Image, NAME_MAX, PRODUCER_ID_BLOCK, TopicImage};
 use crate::config::TopicConfig;
-use crate::topic::{OpenError, Partition, Topic};
+use crate::topic::{LogDir, OpenError, Partition, Topic, Wanted};
 
 /// More partitions than this are refused, all topics together.
 const PARTITIONS_MAX: usize = 100_000;
+/// More partitions than this cannot be created by one request, as in Kafka.
+pub const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
 
 /// A topic that somebody wants.
 #[derive(Clone, Debug, Default)]
@@ -30,30 +32,44 @@ pub struct NewTopic {
     pub configs: BTreeMap<String, String>,
 }
 
-/// Why a change of the cluster was refused: the code, and words for whoever asked.
-pub type Refused = (ErrorCode, String);
-
 impl Broker {
     /// Creates a topic. When it returns, the topic is on stable storage and can be written to.
     pub async fn create_topic(self: &Arc<Self>, new: NewTopic) -> Result<Arc<TopicImage>, Refused> {
-        self.change(move |image, broker| {
-            let topic = broker.settle(image, &new)?;
+        let answer = self.ask_for_topic(new);
+        self.run_changes();
+        answer.wait().await.map(|(_, topic)| topic)
+    }
+
+    /// Creates topics, each for itself; the results are in the same order.
+    pub async fn create_topics(
+        self: &Arc<Self>,
+        new: impl IntoIterator<Item = NewTopic>,
+    ) -> Vec<Result<Arc<TopicImage>, Refused>> {
+        let answers: Vec<_> = new.into_iter().map(|new| self.ask_for_topic(new)).collect();
+        self.run_changes();
+        let mut created = Vec::with_capacity(answers.len());
+        for answer in answers {
+            created.push(answer.wait().await.map(|(_, topic)| topic));
+        }
+        created
+    }
+
+    fn ask_for_topic(&self, new: NewTopic) -> Answer<Arc<TopicImage>> {
+        self.ask(move |image, broker| {
             let id = Uuid(*uuid::Uuid::new_v4().as_bytes());
+            let topic = TopicImage { id, ..broker.with_defaults(image, &new)? };
             let created = Change::TopicCreated {
                 name: new.name.clone(),
                 id: id.to_string(),
                 partitions: topic.partitions,
                 configs: new.configs.clone(),
             };
-            Ok((vec![created], id))
+            Ok((vec![created], Arc::new(topic)))
         })
-        .await
-        .map(|(image, id)| image.topic_by_id(id).cloned())?
-        .ok_or_else(|| (ErrorCode::UNKNOWN_SERVER_ERROR, "the new topic is not in the image".to_owned()))
     }
 
     /// What a wanted topic would become, with the defaults filled in, or why it cannot be.
-    pub fn settle(&self, image: &Image, new: &NewTopic) -> Result<TopicImage, Refused> {
+    pub fn with_defaults(&self, image: &Image, new: &NewTopic) -> Result<TopicImage, Refused> {
         check_topic_name(&new.name).map_err(|why| (ErrorCode::INVALID_TOPIC_EXCEPTION, why))?;
         if super::is_reserved(&new.name) {
             let why = format!("Creation of internal topic {} is prohibited.", new.name);
@@ -67,7 +83,7 @@ impl Broker {
             return Err((ErrorCode::INVALID_TOPIC_EXCEPTION, why));
         }
         let partitions = if new.partitions == -1 { self.config.num_partitions } else { new.partitions };
-        check_partitions(image, partitions, partitions)?;
+        self.check_partitions(image, &new.name, partitions, partitions)?;
         if !matches!(new.replication_factor, -1 | 1) {
             let why = match new.replication_factor {
                 n if n < 1 => {
@@ -86,26 +102,49 @@ impl Broker {
     /// Deletes a topic: it is unknown at once, its files go right after, and groups forget what they
     /// committed for it.
     pub async fn delete_topic(self: &Arc<Self>, id: Uuid) -> Result<(), Refused> {
-        let (_, name) = self
-            .change(move |image, _| match image.topic_by_id(id) {
+        self.delete_topics([id]).await.pop().unwrap_or(Ok(()))
+    }
+
+    /// Deletes topics, each for itself; the results are in the same order.
+    pub async fn delete_topics(
+        self: &Arc<Self>,
+        ids: impl IntoIterator<Item = Uuid>,
+    ) -> Vec<Result<(), Refused>> {
+        let delete = |id: Uuid| {
+            self.ask(move |image, _| match image.topic_by_id(id) {
                 Some(topic) => Ok((vec![Change::TopicDeleted { id: id.to_string() }], topic.name.clone())),
                 None => {
                     Err((ErrorCode::UNKNOWN_TOPIC_ID, "This server does not host this topic ID.".to_owned()))
                 }
             })
-            .await?;
-        if let Some(Ok(groups)) = self.groups_if_any().await
-            && let Err(code) = groups.forget_topic(&name).await
-        {
-            warn!(%code, topic = &*name, "offsets committed for a deleted topic remain until they expire");
+        };
+        let answers: Vec<_> = ids.into_iter().map(delete).collect();
+        self.run_changes();
+        let mut deleted = Vec::with_capacity(answers.len());
+        for answer in answers {
+            deleted.push(match answer.wait().await {
+                Ok((_, name)) => {
+                    self.forget_offsets(&name).await;
+                    Ok(())
+                }
+                Err(refused) => Err(refused),
+            });
         }
-        Ok(())
+        deleted
+    }
+
+    async fn forget_offsets(self: &Arc<Self>, topic: &str) {
+        if let Some(Ok(groups)) = self.groups_if_any().await
+            && let Err(code) = groups.forget_topic(topic).await
+        {
+            warn!(%code, topic, "offsets committed for a deleted topic remain until they expire");
+        }
     }
 
     /// Gives a topic more partitions.
     pub async fn grow_topic(self: &Arc<Self>, name: String, partitions: i32) -> Result<(), Refused> {
-        self.change(move |image, _| {
-            let id = check_growth(image, &name, partitions)?.id;
+        self.change(move |image, broker| {
+            let id = broker.check_growth(image, &name, partitions)?.id;
             Ok((vec![Change::PartitionsCreated { id: id.to_string(), partitions }], ()))
         })
         .await
@@ -127,86 +166,115 @@ impl Broker {
         block.next().ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)
     }
 
-    /// Changes the cluster: decide, write down, open what is new, show it. Runs to its end even if whoever
-    /// asked hangs up half way.
-    pub(super) async fn change<T: Send + 'static>(
-        self: &Arc<Self>,
-        decide: impl FnOnce(&Image, &Broker) -> Result<(Vec<Change>, T), Refused> + Send + 'static,
-    ) -> Result<(Arc<Image>, T), Refused> {
-        let broker = self.clone();
-        let work = async move {
-            let turn = broker.cluster.turn().await;
-            let (changes, outcome) = decide(turn.image(), &broker)?;
-            let storage = |e: OpenError| {
-                error!(error = %e, "a change of the cluster failed");
-                (
-                    ErrorCode::KAFKA_STORAGE_ERROR,
-                    "Disk error when trying to access log file on the disk.".into(),
-                )
-            };
-            let next =
-                turn.commit(changes.clone(), broker.clock.now()).await.map_err(|e| storage(e.into()))?;
-            let opening = broker.clone();
-            let opened = tokio::task::spawn_blocking(move || {
-                opening.reconfigure(&next, &changes);
-                let result = opening.open_partitions(&next, false);
-                opening.close_deleted(&next);
-                (next, result)
-            });
-            let (next, result) = opened.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
-            turn.publish(next);
-            result.map_err(storage)?;
-            Ok((broker.cluster.image(), outcome))
+    /// Whether a topic can grow to `partitions`; the topic if so.
+    pub fn check_growth<'a>(
+        &self,
+        image: &'a Image,
+        name: &str,
+        partitions: i32,
+    ) -> Result<&'a TopicImage, Refused> {
+        let unknown = || {
+            let why = "This server does not host this topic-partition.".to_owned();
+            (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, why)
         };
-        let failed = |_| (ErrorCode::UNKNOWN_SERVER_ERROR, "the change failed".to_owned());
-        tokio::spawn(work).await.map_err(failed)?
+        let topic = image.topic(name).ok_or_else(unknown)?;
+        let now = topic.partitions;
+        if partitions <= now {
+            let why = match partitions == now {
+                true => format!("Topic already has {now} partition(s)."),
+                false => format!(
+                    "The topic {name} currently has {now} partition(s); {partitions} would not be an \
+                     increase."
+                ),
+            };
+            return Err((ErrorCode::INVALID_PARTITIONS, why));
+        }
+        self.check_partitions(image, name, partitions, partitions - now)?;
+        Ok(topic)
     }
 
-    /// Opens the partitions of the image that are not open yet.
-    pub(super) fn open_partitions(&self, image: &Image, at_start: bool) -> Result<(), OpenError> {
-        let open =
-            |topic: &TopicImage| self.topics.get_by_id(topic.id).map_or(0, |t| t.partitions().len() as i32);
-        let (mut wanted, broker) = (Vec::new(), self.live());
-        for topic in image.topics().filter(|topic| open(topic) < topic.partitions) {
-            let config = TopicConfig::of(&broker, &topic.configs);
-            wanted.extend((open(topic)..topic.partitions).map(|n| (topic.clone(), n, config.clone())));
+    /// Whether there may be `more` partitions.
+    fn check_partitions(&self, image: &Image, name: &str, partitions: i32, more: i32) -> Result<(), Refused> {
+        if partitions <= 0 {
+            let why = "Number of partitions was set to an invalid non-positive value.";
+            return Err((ErrorCode::INVALID_PARTITIONS, why.to_owned()));
         }
-        let begin = std::time::Instant::now();
-        let now = self.clock.now();
-        let opened = match at_start {
-            true => self.dirs.open_at_start(&wanted, image, &broker, now)?,
-            false => self.dirs.create(&wanted, &broker, now)?,
-        };
+        let (now, more) = (image.partition_count(), more as usize);
+        if now + more > PARTITIONS_MAX {
+            let why = format!("A broker holds at most {PARTITIONS_MAX} partitions.");
+            return Err((ErrorCode::POLICY_VIOLATION, why));
+        }
+        let descriptors = self.dirs.descriptors();
+        let (max, kept) = (descriptors.partitions_max(), self.kept_for_internal(image, name));
+        if now + more + kept > max || !descriptors.has_room_for(now + more) {
+            let (limit, clients) = (descriptors.limit(), descriptors.clients());
+            let kept =
+                if kept > 0 { format!(", {kept} are kept for internal topics") } else { String::new() };
+            let why = format!(
+                "The broker's limit of {limit} open files is enough for {max} partitions: there are \
+                 {now}{kept}, and {more} more were asked for while {clients} clients are connected. To have \
+                 more, {}.",
+                descriptors.remedy()
+            );
+            return Err((ErrorCode::POLICY_VIOLATION, why));
+        }
+        Ok(())
+    }
+
+    /// Partitions that other topics may not take: those of internal topics that do not exist yet, without
+    /// which there are no groups and no transactions. Where there are few for anyone, none are kept.
+    fn kept_for_internal(&self, image: &Image, name: &str) -> usize {
+        let internal = [
+            (OFFSETS_TOPIC, self.config.offsets_topic_num_partitions),
+            (TRANSACTIONS_TOPIC, self.config.transaction_state_log_num_partitions),
+        ];
+        if internal.iter().any(|(internal, _)| *internal == name) {
+            return 0;
+        }
+        let missing = internal.iter().filter(|(internal, _)| image.topic(internal).is_none());
+        let kept = missing.map(|(_, partitions)| (*partitions).max(0) as usize).sum();
+        if kept < self.dirs.descriptors().partitions_max() / 4 { kept } else { 0 }
+    }
+
+    /// Opens all partitions of the image, at the start of the broker; the oldest topics first.
+    pub(super) fn open_partitions(&self, image: &Image) -> Result<(), OpenError> {
+        let (begin, broker, topics) = (std::time::Instant::now(), self.live(), image.topics_by_age());
+        let mut wanted: Vec<Wanted> = Vec::with_capacity(image.partition_count());
+        for topic in &topics {
+            let config = TopicConfig::of(&broker, &topic.configs);
+            wanted.extend((0..topic.partitions).map(|n| (Arc::clone(topic), n, config.clone())));
+        }
+        let opened = self.dirs.open_at_start(&wanted, image, &broker, self.clock.now())?;
         let offline = opened.iter().filter(|partition| partition.is_offline()).count();
         let mut opened = opened.into_iter();
-        for topic in image.topics() {
-            let missing = (topic.partitions - open(topic)).max(0) as usize;
-            let more: Vec<Arc<Partition>> = opened.by_ref().take(missing).collect();
-            match self.topics.get_by_id(topic.id) {
-                Some(topic) => topic.grow(more),
-                None => {
-                    let config = TopicConfig::of(&broker, &topic.configs);
-                    let metrics = self.metrics.topic(&topic.name);
-                    self.topics.insert(Arc::new(Topic::new(topic, config, metrics, more)));
-                }
-            }
+        for topic in topics {
+            let partitions: Vec<Arc<Partition>> = opened.by_ref().take(topic.partitions as usize).collect();
+            let config = TopicConfig::of(&broker, &topic.configs);
+            let metrics = self.metrics.topic(&topic.name);
+            self.topics.insert(Arc::new(Topic::new(topic, config, metrics, partitions)));
         }
-        if at_start && !wanted.is_empty() {
+        self.dirs.descriptors().share(image.partition_count());
+        if !wanted.is_empty() {
             let took_ms = begin.elapsed().as_millis() as u64;
             info!(partitions = wanted.len() - offline, offline, took_ms, "logs opened");
         }
         Ok(())
     }
 
-    /// Closes what the image no longer has.
-    fn close_deleted(&self, image: &Image) {
-        for topic in self.topics.all() {
-            if image.topic_by_id(topic.id).is_none() {
-                self.topics.remove(topic.id);
-                self.metrics.forget(&topic.name);
-                self.dirs.delete(&topic.partitions());
+    /// Gives every partition its leader epoch. After a stop that was not clean it is a new one: records that
+    /// were not on stable storage may be gone, and consumers that have read them find out by it (KIP-320).
+    pub(super) fn raise_leader_epochs(&self, now_ms: i64) {
+        let partitions = self.topics.partitions();
+        let mut epoch = self.cluster.image().leader_epoch();
+        if self.dirs.usable().any(LogDir::must_be_checked) {
+            epoch = partitions.iter().map(|partition| partition.leader_epoch()).fold(epoch, i32::max) + 1;
+            info!(epoch, "leader epochs bumped: the last shutdown was not clean");
+            if let Err(error) = self.cluster.commit_at_start(Change::LeaderEpoch { epoch }, now_ms) {
+                // A full disk: to serve is worth more, and the next start bumps it again.
+                warn!(%error, epoch, "the leader epoch was not written to the metadata log");
             }
         }
+        partitions.iter().for_each(|partition| partition.raise_leader_epoch(epoch));
     }
 }
 
@@ -218,8 +286,11 @@ pub fn check_topic_name(name: &str) -> Result<(), String> {
     if name == "." || name == ".." {
         return Err("Topic name cannot be \".\" or \"..\"".to_owned());
     }
-    if name.len() > 249 {
-        return Err(format!("Topic name is illegal, it can't be longer than 249 characters: {name}"));
+    if name.len() > NAME_MAX {
+        let begin = name.get(..name.floor_char_boundary(NAME_MAX)).unwrap_or_default();
+        return Err(format!(
+            "Topic name is illegal, it can't be longer than {NAME_MAX} characters: {begin}..."
+        ));
     }
     match name.chars().find(|c| !(c.is_ascii_alphanumeric() || ".-_".contains(*c))) {
         Some(c) => Err(format!(
@@ -228,35 +299,4 @@ pub fn check_topic_name(name: &str) -> Result<(), String> {
         )),
         None => Ok(()),
     }
-}
-
-/// Whether a topic can grow to `partitions`; the topic if so.
-pub fn check_growth<'a>(image: &'a Image, name: &str, partitions: i32) -> Result<&'a TopicImage, Refused> {
-    let unknown =
-        || (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition.".into());
-    let topic = image.topic(name).ok_or_else(unknown)?;
-    let now = topic.partitions;
-    if partitions <= now {
-        let why = match partitions == now {
-            true => format!("Topic already has {now} partition(s)."),
-            false => format!(
-                "The topic {name} currently has {now} partition(s); {partitions} would not be an increase."
-            ),
-        };
-        return Err((ErrorCode::INVALID_PARTITIONS, why));
-    }
-    check_partitions(image, partitions, partitions - now)?;
-    Ok(topic)
-}
-
-fn check_partitions(image: &Image, partitions: i32, more: i32) -> Result<(), Refused> {
-    if partitions <= 0 {
-        let why = "Number of partitions was set to an invalid non-positive value.";
-        return Err((ErrorCode::INVALID_PARTITIONS, why.to_owned()));
-    }
-    if image.partition_count() + more as usize > PARTITIONS_MAX {
-        let why = format!("A broker holds at most {PARTITIONS_MAX} partitions.");
-        return Err((ErrorCode::POLICY_VIOLATION, why));
-    }
-    Ok(())
 }

@@ -39,7 +39,8 @@ impl Broker {
     async fn start_transactions(self: &Arc<Self>) -> Result<Coordinator, ErrorCode> {
         let count = self.config.transaction_state_log_num_partitions;
         let topic = self.internal_topic(TRANSACTIONS_TOPIC, count, topic_configs()).await?;
-        let config = txn_config(&self.config);
+        let ids_max = self.memory.names_per_partition(topic.partitions().len() as i32);
+        let config = TxnConfig { ids_max, ..txn_config(&self.config) };
         let partitions = topic.partitions();
         let replaying = tokio::task::spawn_blocking(move || {
             let load = |partition: &Arc<Partition>| load(partition, &config);
@@ -122,7 +123,7 @@ async fn write_all(broker: Arc<Broker>, coordinator: Coordinator, ended: Ended) 
         let (broker, producer, commit) = (broker.clone(), ended.producer, ended.commit);
         waiting.spawn(async move {
             while let Err(code) = write_one(&broker, &topic, index, producer, commit).await {
-                warn!(%code, "a transaction cannot be ended in {topic}-{index} yet");
+                warn!(%code, %topic, partition = index, "the marker of a transaction was not written yet");
                 tokio::time::sleep(RETRY).await;
             }
         });
@@ -130,11 +131,11 @@ async fn write_all(broker: Arc<Broker>, coordinator: Coordinator, ended: Ended) 
     while let Some(written) = waiting.join_next().await {
         if let Err(error) = written {
             // Not complete without each of its markers: the next start writes them.
-            return error!(%error, "a marker of transaction {:?} was not written", ended.id);
+            return error!(%error, transactional_id = ended.id, "a marker was not written");
         }
     }
     while let Err(code) = coordinator.marked(&ended).await {
-        warn!(%code, "the end of transaction {:?} cannot be written down yet", ended.id);
+        warn!(%code, transactional_id = ended.id, "the end of a transaction was not written yet");
         tokio::time::sleep(RETRY).await;
     }
 }
@@ -191,7 +192,8 @@ fn load(partition: &Arc<Partition>, config: &TxnConfig) -> Option<(Transactions,
         Ok(()) => Some((ids, TxnLog(partition.clone()))),
         Err(error) => {
             let index = partition.index();
-            error!(%error, "the transactions in {TRANSACTIONS_TOPIC}-{index} are not available");
+            let topic = TRANSACTIONS_TOPIC;
+            error!(%error, topic, partition = index, "the transactions in it are not available");
             None
         }
     }
@@ -213,7 +215,8 @@ impl Journal for TxnLog {
         match built.and_then(|batch| self.0.append(&batch, None, now)) {
             Ok(appended) => Ok(appended.last_offset + 1),
             Err(fault) => {
-                error!(error = %fault, "cannot write to {TRANSACTIONS_TOPIC}-{}", self.0.index());
+                let (topic, partition) = (TRANSACTIONS_TOPIC, self.0.index());
+                error!(error = %fault, topic, partition, "append failed");
                 Err(fault.code())
             }
         }

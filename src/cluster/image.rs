@@ -3,11 +3,14 @@
 //! The metadata log holds [`Change`]s; an [`Image`] is what they add up to. A request takes one image and
 //! sees one truth. A change is only ever applied after it is on stable storage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use braid_protocol::Uuid;
 use serde::{Deserialize, Serialize};
+
+/// No topic has a longer name, in bytes.
+pub const NAME_MAX: usize = 249;
 
 /// How many producer ids one [`Change::ProducerIds`] hands out, as in Kafka.
 pub const PRODUCER_ID_BLOCK: i64 = 1000;
@@ -44,6 +47,11 @@ pub enum Change {
         /// Its id.
         id: String,
     },
+    /// The directories of a deleted topic are gone as well.
+    TopicRemoved {
+        /// Its id.
+        id: String,
+    },
     /// A topic's configs were altered.
     TopicConfigs {
         /// Its id.
@@ -65,6 +73,12 @@ pub enum Change {
         /// All that is set on it from now on.
         configs: BTreeMap<String, String>,
     },
+    /// Every partition has a new leader epoch: the broker started after a stop that was not clean, so that
+    /// records may be gone which were not on stable storage (KIP-320).
+    LeaderEpoch {
+        /// No partition has a smaller one from now on.
+        epoch: i32,
+    },
     /// Producer ids below `next` may have been handed out.
     ProducerIds {
         /// The first id that certainly was not.
@@ -80,10 +94,11 @@ impl Change {
             Change::Formatted { .. } => "cluster".to_owned(),
             Change::TopicCreated { id, .. } => format!("topic/{id}"),
             Change::PartitionsCreated { id, .. } => format!("topic/{id}/partitions"),
-            Change::TopicDeleted { id } => format!("topic/{id}/deleted"),
+            Change::TopicDeleted { id } | Change::TopicRemoved { id } => format!("topic/{id}/deleted"),
             Change::TopicConfigs { id, .. } => format!("topic/{id}/configs"),
             Change::BrokerConfigs { broker, .. } => format!("broker/{broker}/configs"),
             Change::GroupConfigs { group, .. } => format!("group/{group}/configs"),
+            Change::LeaderEpoch { .. } => "leader-epoch".to_owned(),
             Change::ProducerIds { .. } => "producer-ids".to_owned(),
         }
     }
@@ -108,10 +123,15 @@ pub struct Image {
     /// Cluster id; empty only before the first change.
     pub cluster_id: String,
     topics: BTreeMap<Arc<str>, Arc<TopicImage>>,
-    ids: BTreeMap<Uuid, Arc<str>>,
+    /// The names, and how many topics were created before.
+    ids: BTreeMap<Uuid, (Arc<str>, u64)>,
+    /// Topics that were deleted and whose directories may still be there.
+    deleted: BTreeSet<Uuid>,
+    created: u64,
     brokers: BTreeMap<String, BTreeMap<String, String>>,
     groups: BTreeMap<String, BTreeMap<String, String>>,
     partitions: usize,
+    leader_epoch: i32,
     next_producer_id: i64,
 }
 
@@ -124,7 +144,8 @@ impl Image {
             Change::TopicCreated { name, id, partitions, configs } => {
                 let Ok(id) = id.parse::<Uuid>() else { return };
                 let name: Arc<str> = name.as_str().into();
-                self.ids.insert(id, name.clone());
+                self.ids.insert(id, (name.clone(), self.created));
+                self.created += 1;
                 self.put(TopicImage { name, id, partitions: *partitions, configs: configs.clone() });
             }
             Change::PartitionsCreated { id, partitions } => {
@@ -132,9 +153,15 @@ impl Image {
                 self.put(TopicImage { partitions: *partitions, ..TopicImage::clone(topic) });
             }
             Change::TopicDeleted { id } => {
-                let Some(name) = id.parse().ok().and_then(|id: Uuid| self.ids.remove(&id)) else { return };
-                let gone = self.topics.remove(&name);
-                self.partitions -= gone.map_or(0, |t| t.partitions as usize);
+                let Ok(id) = id.parse() else { return };
+                if self.remove(id) {
+                    self.deleted.insert(id);
+                }
+            }
+            Change::TopicRemoved { id } => {
+                let Ok(id) = id.parse() else { return };
+                self.remove(id);
+                self.deleted.remove(&id);
             }
             Change::TopicConfigs { id, configs } => {
                 let Some(topic) = id.parse().ok().and_then(|id| self.topic_by_id(id)) else { return };
@@ -149,8 +176,17 @@ impl Image {
             Change::GroupConfigs { group, configs } => {
                 self.groups.insert(group.clone(), configs.clone());
             }
+            Change::LeaderEpoch { epoch } => self.leader_epoch = self.leader_epoch.max(*epoch),
             Change::ProducerIds { next } => self.next_producer_id = self.next_producer_id.max(*next),
         }
+    }
+
+    /// False if there is no such topic.
+    fn remove(&mut self, id: Uuid) -> bool {
+        let Some((name, _)) = self.ids.remove(&id) else { return false };
+        let gone = self.topics.remove(&name);
+        self.partitions -= gone.map_or(0, |t| t.partitions as usize);
+        true
     }
 
     fn put(&mut self, topic: TopicImage) {
@@ -164,14 +200,35 @@ impl Image {
         self.topics.values()
     }
 
+    /// All topics, the oldest first.
+    pub fn topics_by_age(&self) -> Vec<&Arc<TopicImage>> {
+        let mut topics: Vec<_> =
+            self.ids.values().filter_map(|(name, age)| Some((age, self.topics.get(name)?))).collect();
+        topics.sort_unstable_by_key(|(age, _)| **age);
+        topics.into_iter().map(|(_, topic)| topic).collect()
+    }
+
+    /// The topics that were deleted and whose directories may still be there.
+    pub fn deleted(&self) -> impl Iterator<Item = Uuid> {
+        self.deleted.iter().copied()
+    }
+
+    /// Whether this is a topic that was deleted and may have left directories.
+    pub fn is_deleted(&self, id: Uuid) -> bool {
+        self.deleted.contains(&id)
+    }
+
     /// The topic of this name.
     pub fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
+        if name.len() > NAME_MAX {
+            return None;
+        }
         self.topics.get(name)
     }
 
     /// The topic of this id.
     pub fn topic_by_id(&self, id: Uuid) -> Option<&Arc<TopicImage>> {
-        self.ids.get(&id).and_then(|name| self.topics.get(name))
+        self.ids.get(&id).and_then(|(name, _)| self.topics.get(name))
     }
 
     /// How many partitions all topics have together.
@@ -197,6 +254,11 @@ impl Image {
     /// The groups that something is set on.
     pub fn configured_groups(&self) -> impl ExactSizeIterator<Item = &String> {
         self.groups.keys()
+    }
+
+    /// The smallest leader epoch that a partition can have.
+    pub fn leader_epoch(&self) -> i32 {
+        self.leader_epoch
     }
 
     /// The first producer id that was certainly never handed out.
@@ -249,6 +311,30 @@ mod tests {
         let image = image(&[created("a", 1, 3), Change::TopicDeleted { id: Uuid([1; 16]).to_string() }]);
         assert!(image.topic("a").is_none() && image.topic_by_id(Uuid([1; 16])).is_none());
         assert_eq!(image.partition_count(), 0);
+    }
+
+    #[test]
+    fn a_deleted_topic_is_remembered_until_its_directories_are_gone() {
+        let id = |n| Uuid([n; 16]);
+        let deleted = |n| Change::TopicDeleted { id: id(n).to_string() };
+        let mut image = image(&[created("a", 1, 3), created("b", 2, 1), deleted(1), deleted(9)]);
+        assert_eq!(image.deleted().collect::<Vec<_>>(), [id(1)]);
+        image.apply(&created("a", 3, 1));
+        assert!(image.is_deleted(id(1)) && image.topic("a").is_some());
+        image.apply(&Change::TopicRemoved { id: id(1).to_string() });
+        assert_eq!((image.deleted().count(), image.topic_count()), (0, 2));
+        // When the log is compacted this may be all that is left of a deletion.
+        image.apply(&Change::TopicRemoved { id: id(2).to_string() });
+        assert_eq!((image.deleted().count(), image.topic_count()), (0, 1));
+    }
+
+    #[test]
+    fn topics_are_as_old_as_their_creation() {
+        let gone = Change::TopicDeleted { id: Uuid([1; 16]).to_string() };
+        let image =
+            image(&[created("a", 1, 1), created("c", 2, 1), created("b", 3, 1), gone, created("a", 4, 1)]);
+        let names: Vec<_> = image.topics_by_age().iter().map(|topic| &*topic.name).collect();
+        assert_eq!(names, ["c", "b", "a"]);
     }
 
     #[test]

@@ -3,5 +3,5 @@
 mod image;
 mod solo;
 
-pub use image::{Change, Image, PRODUCER_ID_BLOCK, TopicImage};
+pub use image::{Change, Image, NAME_MAX, PRODUCER_ID_BLOCK, TopicImage};
 pub use solo::{FOLDER, Solo, Turn};

@@ -14,7 +14,7 @@ use super::{Change, Image};
 
 /// The folder of the metadata log. Kafka would read the name as a partition of an unknown topic.
 pub const FOLDER: &str = "__braid_metadata-0";
-/// The metadata log has one writer for ever.
+/// The leader epoch of the metadata log: it has one writer forever.
 const LEADER_EPOCH: i32 = 0;
 /// How much of the metadata log is read at a time when it is replayed.
 const REPLAY_BYTES: usize = 1 << 20;
@@ -67,6 +67,20 @@ impl Solo {
         self.log.lock().end_offset()
     }
 
+    /// The leader epoch of the metadata log.
+    pub fn leader_epoch(&self) -> i32 {
+        LEADER_EPOCH
+    }
+
+    /// Commits and publishes a change while the broker starts, when nobody else can change anything.
+    pub fn commit_at_start(&self, change: Change, now_ms: i64) -> Result<(), Error> {
+        let mut next = Image::clone(&self.image());
+        next.apply(&change);
+        write(&mut self.log.lock(), &[change], now_ms)?;
+        *self.image.write() = Arc::new(next);
+        Ok(())
+    }
+
     /// Waits for the right to change the cluster: one at a time, so that what was decided still holds when it
     /// is written.
     pub async fn turn(self: &Arc<Self>) -> Turn {
@@ -88,20 +102,14 @@ impl Turn {
         &self.image
     }
 
-    /// Writes the changes to stable storage; returns the image they lead to, which nobody else sees yet.
-    pub async fn commit(&self, changes: Vec<Change>, now_ms: i64) -> Result<Image, Error> {
-        let mut next = Image::clone(&self.image);
-        changes.iter().for_each(|change| next.apply(change));
-        let cluster = self.cluster.clone();
-        let written =
-            tokio::task::spawn_blocking(move || write(&mut cluster.log.lock(), &changes, now_ms)).await;
-        written.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        Ok(next)
+    /// Writes the changes to stable storage, all of them or none. Blocks; they are not visible yet.
+    pub fn commit(&self, changes: &[Change], now_ms: i64) -> Result<(), Error> {
+        write(&mut self.cluster.log.lock(), changes, now_ms)
     }
 
-    /// Shows everyone the image that `commit` returned, and gives the turn to the next.
-    pub fn publish(self, next: Image) {
-        *self.cluster.image.write() = Arc::new(next);
+    /// Shows everyone the image that the changes lead to, and gives the turn to the next.
+    pub fn publish(self, next: Arc<Image>) {
+        *self.cluster.image.write() = next;
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::broker::BrokerConfig;
-use super::others::why_ignored;
+use super::dynamic;
 use super::setting::Setting;
 use super::source::broker_setting;
 use super::topic::{topic_setting, validate_topic_configs};
@@ -33,62 +33,51 @@ pub fn alter_topic(
     wanted: Vec<(String, Alteration)>,
 ) -> Result<Configs, String> {
     let text = |setting: &'static Setting| broker.topic_default(setting);
-    let next = altered(now, wanted, |name| topic_setting(name).map(|setting| (setting, text(setting))))?;
+    let next =
+        altered(now, wanted, |name| topic_setting(name).map(|setting| (setting.config_type, text(setting))))?;
     validate_topic_configs(broker, &next).map_err(|(_, why)| why)?;
     Ok(next)
 }
 
-/// What is altered on a broker or on all of them becomes what. `start` is the configuration
-/// that this broker was started with. The error is for the client.
+/// What the configs of one broker, or else of all of them, become. `start` is the configuration that this
+/// broker was started with. As in Kafka, keys that are not obeyed are stored too, see `dynamic`. The error is
+/// for the client.
 pub fn alter_broker(
     start: &BrokerConfig,
     now: &Configs,
     wanted: Vec<(String, Alteration)>,
+    per_broker: bool,
 ) -> Result<Configs, String> {
     let text =
         |setting: &'static Setting| start.given.all(setting.name).first().map(|(value, _)| value.clone());
     let default = |setting: &'static Setting| setting.default().unwrap_or_default().to_owned();
-    let find = |name: &str| {
-        broker_setting(name).map(|setting| (setting, text(setting).unwrap_or_else(|| default(setting))))
+    let find = |name: &str| match broker_setting(name) {
+        Some(setting) => Some((setting.config_type, text(setting).unwrap_or_else(|| default(setting)))),
+        None => dynamic::config_type(name).map(|kind| (kind, String::new())),
     };
     let next = altered(now, wanted, find)?;
+    dynamic::check(next.iter(), per_broker)?;
     for (name, value) in &next {
-        match broker_setting(name) {
-            // To be absent is for the file alone: a client says so by deleting.
-            Some(setting) if setting.is_live() && setting.nullable && value.trim().is_empty() => {
-                return Err(wrong(name, value, "a value; to have none, delete it"));
-            }
-            Some(setting) if setting.is_live() => {
-                setting.check(value).map_err(|wanted| wrong(name, value, &wanted))?;
-            }
-            Some(_) => {
-                return Err(format!(
-                    "{name} cannot be altered while the broker runs: it is read once, at start"
-                ));
-            }
-            None => return Err(no_setting(name)),
+        let Some(setting) = broker_setting(name) else { continue };
+        // Only the file can say that there is none: a client deletes.
+        if setting.nullable && value.trim().is_empty() {
+            return Err(wrong(name, value, "a value; to have none, delete it"));
         }
+        setting.check(value).map_err(|wanted| wrong(name, value, &wanted))?;
     }
     Ok(next)
-}
-
-fn no_setting(name: &str) -> String {
-    match why_ignored(name) {
-        Some(why) => format!("{name} would have no effect: {why}"),
-        None => format!("unknown broker config {name}"),
-    }
 }
 
 pub(super) fn wrong(name: &str, value: &str, wanted: &str) -> String {
     format!("invalid value {value} for configuration {name}: must be {wanted}")
 }
 
-/// Applies the alterations one after the other. `find` gives the setting of a name, and the value that it has
+/// Applies the alterations one after the other. `find` gives the type of a name, and the value that it has
 /// as long as it is not set here: lists are appended to that.
 pub(super) fn altered(
     now: &Configs,
     wanted: Vec<(String, Alteration)>,
-    find: impl Fn(&str) -> Option<(&'static Setting, String)>,
+    find: impl Fn(&str) -> Option<(ConfigType, String)>,
 ) -> Result<Configs, String> {
     let mut next = now.clone();
     for (name, alteration) in wanted {
@@ -104,7 +93,7 @@ pub(super) fn altered(
             Alteration::Append(more) => (more, true),
             Alteration::Subtract(less) => (less, false),
         };
-        let list = find(&name).filter(|(setting, _)| setting.config_type == ConfigType::List);
+        let list = find(&name).filter(|(kind, _)| *kind == ConfigType::List);
         let Some((_, default)) = list else {
             let verb = if appends { "append to" } else { "subtract from" };
             return Err(format!("cannot {verb} {name}: it is not a list"));
@@ -162,17 +151,59 @@ mod tests {
     fn a_refusal_names_the_setting_the_value_and_what_would_be_right() {
         let why = topic(&[], "retention.ms", Alteration::Set("soon".into())).unwrap_err();
         assert!(why.contains("retention.ms") && why.contains("soon") && why.contains("64 bits"), "{why}");
-        let start = BrokerConfig::default();
-        let broker = |name: &str, value: &str| {
-            let set = vec![(name.to_owned(), Alteration::Set(value.to_owned()))];
-            alter_broker(&start, &Configs::new(), set)
-        };
         assert!(broker("log.retention.ms", "5").is_ok());
         assert!(broker("log.retention.ms", " ").unwrap_err().contains("delete it"));
         assert!(broker("log.retention.ms", "x").unwrap_err().contains("log.retention.ms"));
-        assert!(broker("node.id", "2").unwrap_err().contains("at start"));
-        assert!(broker("num.io.threads", "2").is_ok(), "stored, as Kafka's own manual has it altered");
-        assert!(broker("socket.send.buffer.bytes", "2").unwrap_err().contains("no effect"));
-        assert!(broker("no.such", "2").unwrap_err().contains("unknown"));
+    }
+
+    fn altered_broker(set: &[(&str, &str)], per_broker: bool) -> Result<Configs, String> {
+        let wanted = set.iter().map(|(k, v)| ((*k).to_owned(), Alteration::Set((*v).to_owned())));
+        alter_broker(&BrokerConfig::default(), &Configs::new(), wanted.collect(), per_broker)
+    }
+
+    fn broker(name: &str, value: &str) -> Result<Configs, String> {
+        altered_broker(&[(name, value)], true)
+    }
+
+    // A tool set log.retention.ms beside a key of a plugin: the whole was refused.
+    #[test]
+    fn a_key_that_kafka_stores_is_stored_beside_others() {
+        for (name, value) in [
+            ("my.plugin.key", "x"),
+            ("num.io.threads", "2"),
+            ("max.connection.creation.rate", "100"),
+            ("metric.reporters", "a.B"),
+            ("listener.name.internal.ssl.keystore.location", "/x"),
+            ("ssl.cipher.suites", "x"),
+        ] {
+            let both = [("log.retention.ms", "5"), (name, value)];
+            assert_eq!(altered_broker(&both, true), Ok(configs(&both)), "{name}");
+        }
+        assert!(broker("max.connection.creation.rate", "many").is_err(), "its type is known");
+        assert!(broker(&"x".repeat(2_000), "1").is_err());
+        let many: Vec<String> = (0..2_000).map(|n| format!("key-{n}")).collect();
+        let many: Vec<(&str, &str)> = many.iter().map(|name| (name.as_str(), "1")).collect();
+        assert!(altered_broker(&many, true).is_err());
+    }
+
+    #[test]
+    fn what_kafka_reads_once_or_only_of_one_broker_is_refused_in_its_words() {
+        let why = altered_broker(&[("node.id", "2"), ("socket.send.buffer.bytes", "2")], true);
+        let words = "Cannot update these configs dynamically: [node.id, socket.send.buffer.bytes]";
+        assert_eq!(why, Err(words.to_owned()));
+        let why = altered_broker(&[("sasl.enabled.mechanisms", "PLAIN")], false).unwrap_err();
+        let words = "Cannot update these configs at default cluster level, broker id must be specified: \
+                     [sasl.enabled.mechanisms]";
+        assert_eq!(why, words);
+        assert!(broker("sasl.enabled.mechanisms", "PLAIN").is_ok());
+        assert!(broker("ssl.keystore.location", "/x").unwrap_err().contains("using the listener prefix"));
+    }
+
+    #[test]
+    fn lists_that_are_only_stored_grow_too() {
+        let append = vec![("metric.reporters".to_owned(), Alteration::Append("b".to_owned()))];
+        let now = configs(&[("metric.reporters", "a")]);
+        let next = alter_broker(&BrokerConfig::default(), &now, append, true);
+        assert_eq!(next, Ok(configs(&[("metric.reporters", "a,b")])));
     }
 }

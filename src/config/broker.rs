@@ -112,7 +112,7 @@ log_roll_jitter_ms: Option<i64>, Live(""), AtLeast(0), "The most to take off log
 log_roll_jitter_hours: i32, Fixed("0"), AtLeast(0),
     "The most to take off log.roll.hours at random, in hours.";
 log_retention_ms: Option<i64>, Live(""), Unlimited,
-    "How long records are kept at least; -1 for ever; stronger than log.retention.minutes.";
+    "How long records are kept at least; -1 forever; stronger than log.retention.minutes.";
 log_retention_minutes: Option<i32>, Fixed(""), Unlimited,
     "How long records are kept, in minutes; stronger than log.retention.hours.";
 log_retention_hours: i32, Fixed("168"), Unlimited, "How long records are kept, in hours.";
@@ -120,7 +120,7 @@ log_retention_bytes: i64, Live("-1"), Any,
     "The size of a partition above which its oldest segments go; below 0 for no limit.";
 log_retention_check_interval_ms: i64, Fixed("300000"), AtLeast(1), "How often old segments are looked for.";
 log_cleanup_policy: CleanupPolicy, Live("delete"), Any,
-    "What becomes of old records: delete, compact, or both; empty: they are kept for ever.";
+    "What becomes of old records: delete, compact, or both; empty: they are kept forever.";
 log_cleaner_enable: bool, Fixed("true"), Any, "Whether topics that should be compacted are.";
 log_cleaner_dedupe_buffer_size: i64, Live("134217728"), AtLeast(1048576),
     "Memory for the keys of one round of compaction, 24 bytes each; more keys take more rounds.";
@@ -160,8 +160,8 @@ log_message_timestamp_after_max_ms: i64, Live("3600000"), AtLeast(0),
     "How far a producer's timestamp may lie in the future.";
 log_preallocate: bool, Live("false"), Any,
     "Accepted for Kafka's sake; space is reserved as the broker sees fit.";
-num_recovery_threads_per_data_dir: i32, Fixed("2"), AtLeast(1),
-    "Logs recovered at a time after a crash, in each folder.";
+num_recovery_threads_per_data_dir: i32, Live("2"), AtLeast(1),
+    "Logs recovered at a time after a crash, in each folder; altered while the broker runs it has no effect.";
 
 // Groups.
 group_initial_rebalance_delay_ms: i32, Fixed("0"), AtLeast(0),
@@ -222,4 +222,10 @@ transaction_partition_verification_enable: bool, Live("true"), Any,
 // The program.
 braid_log_format: LogFormat, Fixed("text"), Any,
     "How the broker's own log lines look on stderr: text or json. Not in Kafka.";
+braid_metrics_groups_max: i32, Fixed("1000"), AtLeast(0),
+    "Groups with series of their own in /metrics, those with members first; the others are counted in \
+     braid_metrics_groups_omitted. Not in Kafka.";
+braid_metrics_partitions_max: i32, Fixed("4000"), AtLeast(0),
+    "Partitions with series of their own in /metrics, those of the topics known longest first; also the most \
+     topics, and the most partitions of groups. Not in Kafka.";
 }

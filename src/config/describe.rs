@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::broker::{BROKER, BrokerConfig};
+use super::dynamic;
 use super::group::GROUP;
 use super::setting::Setting;
 use super::source::broker_setting;
@@ -31,7 +32,7 @@ pub enum ConfigSource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigEntry {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// Its value; none for null, and for a secret.
     pub value: Option<String>,
     /// Where the value comes from.
@@ -48,6 +49,9 @@ pub struct ConfigEntry {
     pub synonyms: Vec<(String, Option<String>, ConfigSource)>,
 }
 
+/// The type of a key that nobody knows, as Kafka numbers types.
+const UNKNOWN_TYPE: i8 = 0;
+
 /// Settings that stand for one another, the strongest first. Kafka names all of them as synonyms of each.
 const FAMILIES: &[&[&str]] = &[
     &["log.retention.ms", "log.retention.minutes", "log.retention.hours"],
@@ -58,15 +62,17 @@ const FAMILIES: &[&[&str]] = &[
 
 /// The settings of a broker with these names, or all of them.
 pub fn describe_broker(config: &BrokerConfig, names: Option<&[String]>) -> Vec<ConfigEntry> {
-    let wanted = |s: &&Setting| names.is_none_or(|names| names.iter().any(|name| name == s.name));
-    BROKER.iter().filter(wanted).map(|setting| config.entry(setting)).collect()
+    let wanted = |own: &str| names.is_none_or(|names| names.iter().any(|name| name == own));
+    let settings = BROKER.iter().filter(|s| wanted(s.name)).map(|setting| config.entry(setting));
+    let others = config.given.others().filter(|name| wanted(name)).filter_map(|name| config.other(name));
+    settings.chain(others).collect()
 }
 
 /// What was altered for all brokers while they ran: those settings with these names, or all.
 pub fn describe_all_brokers(config: &BrokerConfig, names: Option<&[String]>) -> Vec<ConfigEntry> {
     let for_all = |mut entry: ConfigEntry| {
         entry.synonyms.retain(|(_, _, source)| *source == ConfigSource::DynamicDefaultBroker);
-        let own = entry.synonyms.iter().find(|(name, ..)| name == entry.name)?;
+        let own = entry.synonyms.iter().find(|(name, ..)| *name == entry.name)?;
         (entry.value, entry.source) = (own.1.clone(), own.2);
         Some(entry)
     };
@@ -106,6 +112,24 @@ impl BrokerConfig {
         };
         let synonyms = family.iter().flat_map(|name| self.layers(name)).collect();
         fill(setting, value, source, synonyms)
+    }
+
+    /// A key that is stored and not obeyed.
+    fn other(&self, name: &str) -> Option<ConfigEntry> {
+        let layers = self.layers(name);
+        let (_, value, source) = layers.first()?.clone();
+        let is_sensitive = dynamic::is_sensitive(name);
+        let shown = |value: Option<String>| value.filter(|_| !is_sensitive);
+        Some(ConfigEntry {
+            name: name.to_owned(),
+            value: shown(value),
+            source,
+            config_type: dynamic::config_type(name).map_or(UNKNOWN_TYPE, |kind| kind as i8),
+            is_sensitive,
+            read_only: dynamic::is_read_only(name),
+            documentation: "Stored, no effect: this broker does not know it.",
+            synonyms: layers.into_iter().map(|(name, value, source)| (name, shown(value), source)).collect(),
+        })
     }
 
     /// A setting that follows the broker's until it is overridden.
@@ -151,7 +175,7 @@ fn fill(
     let is_sensitive = setting.config_type == ConfigType::Password;
     let shown = |value: Option<String>| value.filter(|_| !is_sensitive);
     ConfigEntry {
-        name: setting.name,
+        name: setting.name.to_owned(),
         value: shown(value),
         source,
         config_type: setting.config_type as i8,

@@ -46,7 +46,8 @@ pub fn alter_group(
     wanted: Vec<(String, Alteration)>,
 ) -> Result<Configs, String> {
     let text = |setting: &'static Setting| broker.topic_default(setting);
-    let next = altered(now, wanted, |name| group_setting(name).map(|setting| (setting, text(setting))))?;
+    let next =
+        altered(now, wanted, |name| group_setting(name).map(|setting| (setting.config_type, text(setting))))?;
     for (name, value) in &next {
         let setting = group_setting(name).ok_or_else(|| format!("Unknown group config name: {name}"))?;
         setting.check(value).map_err(|wanted| wrong(name, value, &wanted))?;

@@ -113,7 +113,7 @@ impl ProtocolMap {
 
 /// Settles the protocols of listeners and drops those that belong to a Kafka controller; the error says what
 /// would be right.
-pub(super) fn settle(
+pub(super) fn check(
     listeners: &mut Vec<Listener>,
     map: &ProtocolMap,
     controllers: &[String],
@@ -148,7 +148,7 @@ fn settle_names(
     }
 }
 
-/// Settles advertised listeners likewise: each must be one of the listeners, and name a host clients can
+/// Checks advertised listeners: each must be one of the listeners, and name a host clients can
 /// reach.
 pub(super) fn settle_advertised(
     advertised: &mut Vec<Listener>,
@@ -224,7 +224,7 @@ mod tests {
         let mut listeners: Vec<_> = parts(text).map(|l| Listener::parse(l).unwrap()).collect();
         let map =
             ProtocolMap::read("CONTROLLER:PLAINTEXT, PLAINTEXT:PLAINTEXT,PLAINTEXT_HOST:plaintext").unwrap();
-        settle(&mut listeners, &map, &["CONTROLLER".to_owned()]).unwrap();
+        check(&mut listeners, &map, &["CONTROLLER".to_owned()]).unwrap();
         let names: Vec<_> = listeners.iter().map(|l| l.name.as_str()).collect();
         assert_eq!(names, ["PLAINTEXT", "PLAINTEXT_HOST"]);
     }
@@ -233,7 +233,7 @@ mod tests {
     fn unmapped_secured_and_repeated_listeners_are_refused() {
         let refuse = |texts: &[&str]| {
             let mut listeners: Vec<_> = texts.iter().map(|l| Listener::parse(l).unwrap()).collect();
-            settle(&mut listeners, &ProtocolMap::default(), &[]).unwrap_err()
+            check(&mut listeners, &ProtocolMap::default(), &[]).unwrap_err()
         };
         assert!(refuse(&["INSIDE://:1"]).contains("listener.security.protocol.map"));
         assert!(refuse(&["SASL_SSL://:1"]).contains("SASL_SSL listeners are not possible"));

@@ -8,6 +8,7 @@
 mod alter; // AlterConfigs
 mod broker; // the broker's table
 mod describe; // DescribeConfigs
+mod dynamic; // what is stored for Kafka's sake and not obeyed
 mod group; // the group's table
 mod listener; // NAME://host:port
 mod memory; // how much memory there is, for limits that are a part of it
@@ -22,6 +23,7 @@ pub use broker::{BROKER, BrokerConfig};
 pub use describe::{
     ConfigEntry, ConfigSource, describe_all_brokers, describe_broker, describe_group, describe_topic,
 };
+pub use dynamic::is_sensitive;
 pub use group::{GROUP, GroupSettings, alter_group};
 pub use listener::{Listener, ProtocolMap, SecurityProtocol};
 pub use setting::{Scope, Setting};

@@ -85,6 +85,11 @@ impl Given {
         self.0.entry(key.to_owned()).or_default().insert(0, (value.to_owned(), origin));
     }
 
+    /// The keys that are no settings of this broker.
+    pub(super) fn others(&self) -> impl Iterator<Item = &String> {
+        self.0.keys().filter(|key| broker_setting(key).is_none())
+    }
+
     /// All values given for a key, the strongest first.
     pub(super) fn all(&self, key: &str) -> &[(String, Origin)] {
         self.0.get(key).map_or(&[], Vec::as_slice)
@@ -211,8 +216,8 @@ impl BrokerConfig {
     }
 
     /// This configuration with settings altered while the broker runs: for all brokers, and for this one
-    /// alone, which is stronger. Earlier alterations are forgotten. Only settings that [`Setting::is_live`]
-    /// can be altered.
+    /// alone, which is stronger. Earlier alterations are forgotten. Settings that are not
+    /// [`Setting::is_live`] cannot be altered; keys that are no settings are only kept to be described.
     pub fn altered(
         &self,
         all_brokers: &BTreeMap<String, String>,
@@ -227,8 +232,7 @@ impl BrokerConfig {
             [(all_brokers, Origin::DynamicDefaultBroker), (this_broker, Origin::DynamicBroker)]
         {
             for (key, value) in values {
-                let live = broker_setting(key).is_some_and(Setting::is_live);
-                if !live {
+                if broker_setting(key).is_some_and(|setting| !setting.is_live()) {
                     let wanted =
                         "the value of a setting that can be altered while the broker runs".to_owned();
                     return Err(wrong(key, value, &origin, wanted));
@@ -249,13 +253,13 @@ impl BrokerConfig {
         };
         let mut config = Self::read(|setting| given.text(setting), given.clone())
             .map_err(|(setting, wanted)| refuse(setting.name, wanted))?;
-        config.settle().map_err(|(name, wanted)| refuse(name, wanted))?;
+        config.validate().map_err(|(name, wanted)| refuse(name, wanted))?;
         Ok(config)
     }
 
-    fn settle(&mut self) -> Result<(), (&'static str, String)> {
+    fn validate(&mut self) -> Result<(), (&'static str, String)> {
         let (map, controllers) = (&self.listener_security_protocol_map, &self.controller_listener_names);
-        listener::settle(&mut self.listeners, map, controllers).map_err(|e| ("listeners", e))?;
+        listener::check(&mut self.listeners, map, controllers).map_err(|e| ("listeners", e))?;
         if let Some(advertised) = &mut self.advertised_listeners {
             listener::settle_advertised(advertised, &self.listeners, map, controllers)
                 .map_err(|e| ("advertised.listeners", e))?;

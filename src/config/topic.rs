@@ -13,9 +13,9 @@ settings! {
 TopicConfig, TOPIC;
 
 cleanup_policy: CleanupPolicy, Like(&["log.cleanup.policy"]), Any,
-    "What becomes of old records: delete, compact, or both; empty: they are kept for ever.";
+    "What becomes of old records: delete, compact, or both; empty: they are kept forever.";
 retention_ms: i64, Like(&["log.retention.ms", "log.retention.minutes", "log.retention.hours"]), AtLeast(-1),
-    "How long records are kept at least; -1 for ever.";
+    "How long records are kept at least; -1 forever.";
 retention_bytes: i64, Like(&["log.retention.bytes"]), Any,
     "The size of a partition above which its oldest segments go; below 0 for no limit.";
 segment_bytes: i32, Like(&["log.segment.bytes"]), AtLeast(14), "The size at which a new segment begins.";

@@ -303,7 +303,7 @@ words! {
 /// What happens to old records of a topic (`cleanup.policy`): either, both, or nothing (KIP-1161).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CleanupPolicy {
-    /// Whole segments go by age and size.
+    /// Whole segments are deleted by age and size.
     pub delete: bool,
     /// Only the last value of each key is kept.
     pub compact: bool,

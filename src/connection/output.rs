@@ -13,7 +13,7 @@ use rustix::net::{SendFlags, sendmsg};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, Interest};
 use tokio::net::TcpStream;
 
-use super::Request;
+use super::request::Request;
 use crate::metrics::Level;
 
 /// From this size on, a call of its own costs less than the copy that it saves.
@@ -214,7 +214,8 @@ mod tests {
         let metrics = Metrics::new(prometheus::Registry::new()).unwrap();
         let mut output = Output::new(metrics.leaving().clone());
         let now = Instant::now();
-        let request = Request { row: 0, version: 0, arrived: now, started: now, parked: now, ready: now };
+        let request =
+            Request { row: 0, version: 0, arrived: now, started: now, parked: now, ready: now, memory: 0 };
         output.push(chunks.to_vec(), request, |chunk| disk.origin(chunk));
         let write = async {
             output.begin();

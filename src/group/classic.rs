@@ -11,7 +11,7 @@ use braid_protocol::api::join_group::{JoinGroupResponse, JoinGroupResponseMember
 use braid_protocol::data::Data;
 use braid_protocol::data::consumer::ConsumerProtocolSubscription;
 use bytes::{Buf, Bytes};
-use tracing::debug;
+use tracing::info;
 
 use super::committed::Offsets;
 use super::consumer::Consumers;
@@ -94,7 +94,7 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// The session starts anew: it was heard of.
+    /// The session starts again: it was heard of.
     pub(super) fn alive(&mut self, now: Millis) {
         self.expires = Some(now.saturating_add(self.session_timeout));
     }
@@ -177,21 +177,21 @@ impl Group {
     }
 
     /// Whether it has no members, of whatever kind. Who only holds an id is none.
-    pub(super) fn has_nobody(&self) -> bool {
-        let consumers = self.consumers.as_ref().is_some_and(|c| !c.plan.is_deserted());
+    pub(super) fn is_empty(&self) -> bool {
+        let consumers = self.consumers.as_ref().is_some_and(|c| !c.plan.is_empty());
         self.state == State::Empty && !consumers
     }
 
     /// The KIP-848 group, if it is one. An empty one is a classic group as soon as a classic member comes.
     pub(super) fn consumers(&self) -> Option<&Consumers> {
         let here = self.members.is_empty() && self.pending.is_empty();
-        self.consumers.as_deref().filter(|c| here || !c.plan.is_deserted())
+        self.consumers.as_deref().filter(|c| here || !c.plan.is_empty())
     }
 
     /// The same, to be changed.
     pub(super) fn consumers_mut(&mut self) -> Option<&mut Consumers> {
         let here = self.members.is_empty() && self.pending.is_empty();
-        self.consumers.as_deref_mut().filter(|c| here || !c.plan.is_deserted())
+        self.consumers.as_deref_mut().filter(|c| here || !c.plan.is_empty())
     }
 
     /// Answers everybody who waits: the group becomes a KIP-848 group, where they have to join again.
@@ -233,6 +233,12 @@ impl Group {
                     && protocols.iter().any(|(name, _)| common.contains(name.as_str()))
             }
         }
+    }
+
+    /// Bytes of what members said along with their protocols, but for this one.
+    pub(super) fn kept_bytes_without(&self, id: &str) -> usize {
+        let others = self.members.iter().filter(|(other, _)| *other != id).flat_map(|(_, m)| &m.protocols);
+        others.map(|(name, metadata)| name.len() + metadata.len()).sum()
     }
 
     /// The protocols that every member offers.
@@ -294,14 +300,14 @@ impl Group {
         member.is_new = true;
         member.expires = Some(turn.now.saturating_add(NEW_MEMBER_JOIN_TIMEOUT_MS));
         self.pending.remove(&id);
-        debug!(group = turn.group_id, member = id, client = member.client_id, "member joined");
+        info!(group = turn.group_id, member = id, client = member.client_id, "member joined");
         self.members.insert(id, member);
     }
 
-    /// Removes a member and tells it so if it waits. The caller then calls [`Group::shrunk`].
-    pub(super) fn remove(&mut self, turn: &mut Turn<'_>, id: &str, why: ErrorCode) {
+    /// Removes a member, and answers it if it waits. The caller then calls [`Group::shrunk`].
+    pub(super) fn remove(&mut self, turn: &mut Turn<'_>, id: &str, reason: &str) {
         let Some(member) = self.members.remove(id) else { return };
-        debug!(group = turn.group_id, member = id, client = member.client_id, "member gone");
+        info!(group = turn.group_id, member = id, client = member.client_id, reason, "member removed");
         if let Some(instance) = &member.instance_id {
             self.instances.remove(instance);
         }
@@ -310,8 +316,8 @@ impl Group {
         }
         match member.waits {
             Waits::Nothing => {}
-            Waits::Join(ticket) => turn.reply(ticket, super::join::refused("", why)),
-            Waits::Sync(ticket) => turn.reply(ticket, super::sync::refused(why)),
+            Waits::Join(ticket) => turn.reply(ticket, super::join::refused("", ErrorCode::UNKNOWN_MEMBER_ID)),
+            Waits::Sync(ticket) => turn.reply(ticket, super::sync::refused(ErrorCode::UNKNOWN_MEMBER_ID)),
         }
     }
 }
@@ -329,7 +335,7 @@ impl Group {
     /// Starts a rebalance, or ends the one under way if everybody is here.
     pub(super) fn rebalance(&mut self, turn: &mut Turn<'_>) {
         if !matches!(self.state, State::PreparingRebalance { .. }) {
-            self.prepare(turn);
+            self.prepare_rebalance(turn);
         }
         let State::PreparingRebalance { initial: None, .. } = self.state else { return };
         if self.pending.is_empty() && self.members.values().all(Member::is_joining) {
@@ -337,7 +343,7 @@ impl Group {
         }
     }
 
-    fn prepare(&mut self, turn: &mut Turn<'_>) {
+    fn prepare_rebalance(&mut self, turn: &mut Turn<'_>) {
         for member in self.members.values_mut() {
             member.must_sync = false;
             if let Waits::Sync(ticket) = member.waits {
@@ -347,6 +353,7 @@ impl Group {
             }
         }
         let timeout = self.rebalance_timeout();
+        info!(group = turn.group_id, generation = self.generation, "preparing to rebalance");
         self.state = if self.state == State::Empty {
             let delay = turn.config.initial_rebalance_delay_ms;
             let left = timeout.saturating_sub(delay).max(0);
@@ -366,7 +373,7 @@ impl Group {
         let out = self.members.iter().filter(|(_, m)| !m.is_joining() && m.instance_id.is_none());
         let out: Vec<String> = out.map(|(id, _)| id.clone()).collect();
         for id in out {
-            self.remove(turn, &id, ErrorCode::UNKNOWN_MEMBER_ID);
+            self.remove(turn, &id, "did not rejoin in time");
         }
         let timeout = self.rebalance_timeout();
         if self.members.is_empty() {
@@ -380,6 +387,8 @@ impl Group {
         self.generation = self.next_generation();
         self.protocol = self.elect_protocol();
         self.state = State::CompletingRebalance;
+        let (group, generation, members) = (turn.group_id, self.generation, self.members.len());
+        info!(group, generation, members, protocol = self.protocol, "generation bumped");
         self.sync_ends = turn.now.saturating_add(timeout);
         let mut waiting = Vec::new();
         for (id, member) in &mut self.members {
@@ -449,7 +458,7 @@ impl Group {
         let gone: Vec<String> =
             self.members.iter().filter(|(_, m)| late(m)).map(|(id, _)| id.clone()).collect();
         for id in &gone {
-            self.remove(turn, id, ErrorCode::UNKNOWN_MEMBER_ID);
+            self.remove(turn, id, "was not heard of in time");
         }
         let (preparing, over) = match self.state {
             State::PreparingRebalance { ends, .. } => (true, ends <= now),

@@ -1,12 +1,14 @@
 //! DescribeGroups, ListGroups and the figures for metrics: looking at groups without touching them. Pure.
 
+use std::collections::BTreeMap;
+
 use braid_protocol::ErrorCode;
 use braid_protocol::api::describe_groups::{DescribedGroup, DescribedGroupMember};
 use braid_protocol::api::list_groups::{ListGroupsRequest, ListedGroup};
 
 use super::classic::{Group, Member, State};
 use super::consumer::{Consumers, Phase};
-use crate::metrics::GroupStat;
+use crate::metrics::{GROUP_LABEL_MAX, GroupRoom, GroupStat};
 
 /// From this version an unknown group is an error, and no longer a dead group (KIP-1043).
 const GROUP_ID_NOT_FOUND: i16 = 6;
@@ -54,6 +56,11 @@ impl Stats {
         let ConsumerStats { empty, assigning, reconciling, stable } = self.consumer;
         let consumer = empty + assigning + reconciling + stable;
         self.empty + self.preparing_rebalance + self.completing_rebalance + self.stable + consumer
+    }
+
+    /// Groups that have members.
+    fn active(&self) -> usize {
+        self.groups() - self.empty - self.consumer.empty
     }
 
     pub(super) fn count(&mut self, group: &Group) {
@@ -118,13 +125,22 @@ impl Group {
         }
     }
 
-    /// Its members, counted, and what it has committed.
-    pub(super) fn figures(&self, group_id: &str) -> GroupStat {
-        let members = self.consumers().map_or(self.members.len(), Consumers::member_count);
-        let committed = self.offsets.iter().filter_map(|(topic, partition, kept)| {
-            Some((topic.to_owned(), partition, kept.committed.as_ref()?.offset))
-        });
-        GroupStat { group: group_id.to_owned(), members, offsets: committed.collect() }
+    fn member_count(&self) -> usize {
+        self.consumers().map_or(self.members.len(), Consumers::member_count)
+    }
+
+    /// Its members, counted, and what it has committed: whole topics, as long as there is room.
+    fn figures(&self, group_id: &str, room: &mut usize) -> GroupStat {
+        let mut offsets = Vec::new();
+        for (topic, partitions) in self.offsets.topics() {
+            let committed = || partitions.iter().filter_map(|(p, kept)| Some((*p, kept.committed.as_ref()?)));
+            let count = committed().count();
+            if count <= *room {
+                *room -= count;
+                offsets.extend(committed().map(|(p, value)| (topic.clone(), p, value.offset)));
+            }
+        }
+        GroupStat { group: group_id.to_owned(), members: self.member_count(), offsets }
     }
 
     /// One line of the list, if the filters let it through. An empty filter lets all through.
@@ -143,6 +159,51 @@ impl Group {
             group_type: kind.to_owned(),
         })
     }
+}
+
+/// How much metrics want to know of the groups of one partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupsRoom {
+    /// The most groups with members.
+    pub active: usize,
+    /// The most groups without.
+    pub empty: usize,
+    /// The most offsets of all these groups.
+    pub offsets: usize,
+}
+
+/// Divides the room among partitions with these figures: groups with members come first, then the partitions
+/// in their order.
+pub(super) fn share(room: GroupRoom, partitions: &[Stats]) -> Vec<GroupsRoom> {
+    let mut rooms = vec![GroupsRoom::default(); partitions.len()];
+    let GroupRoom { mut groups, mut offsets } = room;
+    let mut take = |wanted: usize| {
+        let taken = wanted.min(groups);
+        groups -= taken;
+        taken
+    };
+    rooms.iter_mut().zip(partitions).for_each(|(room, stats)| room.active = take(stats.active()));
+    for (room, stats) in rooms.iter_mut().zip(partitions) {
+        room.empty = take(stats.groups() - stats.active());
+        if room.active + room.empty > 0 {
+            room.offsets = stats.offsets.min(offsets);
+            offsets -= room.offsets;
+        }
+    }
+    rooms
+}
+
+/// Figures of these groups, as far as there is room. What is left out costs no more than a look at it.
+pub(super) fn figures(groups: &BTreeMap<String, Group>, room: GroupsRoom) -> Vec<GroupStat> {
+    let GroupsRoom { active, empty, mut offsets } = room;
+    let mut found = Vec::new();
+    for (has_members, max) in [(true, active), (false, empty)] {
+        let wanted = groups
+            .iter()
+            .filter(|(id, group)| id.len() <= GROUP_LABEL_MAX && (group.member_count() > 0) == has_members);
+        found.extend(wanted.take(max).map(|(id, group)| group.figures(id, &mut offsets)));
+    }
+    found
 }
 
 /// What is said of a group that is not there, or is of the other kind.

@@ -126,7 +126,7 @@ impl Group {
     }
 
     /// Forgets the group, but not what has records of its own: offsets, and the KIP-848 group it may be now.
-    pub(super) fn bury(&mut self) {
+    pub(super) fn replay_tombstone(&mut self) {
         let (offsets, consumers) = (std::mem::take(&mut self.offsets), self.consumers.take());
         *self = Group { offsets, consumers, due: self.due, ..Group::default() };
     }

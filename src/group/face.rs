@@ -13,16 +13,22 @@ use braid_protocol::api::offset_commit::OffsetCommitResponse;
 use braid_protocol::api::offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse};
 use braid_protocol::api::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchResponseGroup};
 use braid_protocol::api::sync_group::{SyncGroupRequest, SyncGroupResponse};
+use tokio::sync::Semaphore;
 
-use super::{Beat, Commit, ConsumerDescribed, Groups, Input, Join, Record, Reply, Stats, TxnMarker};
+use super::{
+    Beat, Commit, ConsumerDescribed, Groups, Input, Join, Patterns, Record, Reply, Stats, TxnMarker, describe,
+};
 use crate::cluster::Image;
 use crate::machine::{Clock, Drivers, Journal, partition_of};
-use crate::metrics::GroupStat;
+use crate::metrics::{GroupRoom, GroupStat};
 
 /// All group coordinators of this broker. Cheap to clone; the drivers end when the last clone is gone.
 #[derive(Clone, Debug)]
 pub struct Coordinator {
     drivers: Drivers<Groups>,
+    patterns: Patterns,
+    /// Held while a pattern is compiled: one at a time uses one processor at most.
+    compiling: Arc<Semaphore>,
 }
 
 /// Takes the reply that belongs to the question.
@@ -43,7 +49,12 @@ impl Coordinator {
         clock: Clock,
         partitions: Vec<Option<(Groups, J)>>,
     ) -> Coordinator {
-        Coordinator { drivers: Drivers::start(clock, partitions) }
+        let patterns = partitions.iter().flatten().next().map(|(groups, _)| groups.patterns().clone());
+        Coordinator {
+            patterns: patterns.unwrap_or_default(),
+            compiling: Arc::new(Semaphore::new(1)),
+            drivers: Drivers::start(clock, partitions),
+        }
     }
 
     /// The partition of `__consumer_offsets` that a group lives in.
@@ -77,7 +88,26 @@ impl Coordinator {
     /// ConsumerGroupHeartbeat.
     pub async fn consumer_heartbeat(&self, beat: Beat) -> Result<ConsumerGroupHeartbeatResponse, ErrorCode> {
         let id = beat.request.group_id.clone();
+        if let Some(regex) = beat.request.subscribed_topic_regex.as_ref().filter(|regex| !regex.is_empty()) {
+            self.prepare(regex, &beat.topics).await;
+        }
         reply!(self.ask(&id, Input::ConsumerHeartbeat(beat)), ConsumerHeartbeat)
+    }
+
+    /// Compiles a pattern that is new, and finds its topics, where no socket has to wait for it. The machine
+    /// then only looks it up.
+    async fn prepare(&self, regex: &str, topics: &Arc<Image>) {
+        if self.patterns.knows(regex, topics) {
+            return;
+        }
+        let Ok(turn) = self.compiling.clone().acquire_owned().await else { return };
+        let (patterns, regex, topics) = (self.patterns.clone(), regex.to_owned(), topics.clone());
+        let compiling = tokio::task::spawn_blocking(move || {
+            // The machine answers with the error, if there is one.
+            let _ = patterns.topics(&regex, &topics);
+            drop(turn);
+        });
+        let _ = compiling.await;
     }
 
     /// ConsumerGroupDescribe of one group; the cluster is asked for the names of topics.
@@ -169,10 +199,19 @@ impl Coordinator {
         Ok(sum)
     }
 
-    /// How many members every group has, and what it has committed.
-    pub async fn committed(&self) -> Result<Vec<GroupStat>, ErrorCode> {
-        let replies = self.drivers.ask_all(Input::Committed).await?.into_iter();
-        let all = replies.filter_map(|r| if let Reply::Committed(groups) = r { Some(groups) } else { None });
+    /// How many members groups have, and what they have committed, as far as there is room. Partitions that
+    /// are not available have none.
+    pub async fn committed(&self, room: GroupRoom) -> Result<Vec<GroupStat>, ErrorCode> {
+        let stats = self.drivers.ask_each(|_| Input::Stats).await?;
+        let stats = stats.into_iter().map(|reply| match reply {
+            Some(Reply::Stats(stats)) => stats,
+            _ => Stats::default(),
+        });
+        let rooms = describe::share(room, &stats.collect::<Vec<_>>());
+        let wanted = |partition: usize| Input::Committed(rooms.get(partition).copied().unwrap_or_default());
+        let replies = self.drivers.ask_each(wanted).await?.into_iter();
+        let all =
+            replies.filter_map(|r| if let Some(Reply::Committed(groups)) = r { Some(groups) } else { None });
         Ok(all.flatten().collect())
     }
 }

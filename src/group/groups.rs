@@ -13,10 +13,10 @@ use bytes::Bytes;
 use super::classic::{Group, Turn};
 use super::consumer::{self, Consumers};
 use super::{
-    Beat, GroupConfig, Input, Join, Record, Reply, Stats, TEXT_MAX, TxnProducer, describe, join, leave,
-    offset_delete, offsets, sync,
+    Beat, GroupConfig, Input, Join, Patterns, Record, Reply, Stats, TEXT_MAX, TxnProducer, describe, join,
+    leave, offset_delete, offsets, sync,
 };
-use crate::machine::{Effects, Machine, Millis, Ticket};
+use crate::machine::{Effects, Machine, Millis, Ticket, has_room};
 
 /// From this version a member of a group that is not there is told so.
 const COMMIT_NAMES_MISSING_GROUP: i16 = 9;
@@ -62,6 +62,16 @@ impl Groups {
                 self.skipped_records += 1;
             }
         }
+    }
+
+    /// What it knows of patterns.
+    pub(super) fn patterns(&self) -> &Patterns {
+        &self.config.patterns
+    }
+
+    /// The patterns that members of its groups subscribe to.
+    pub fn regexes(&self) -> impl Iterator<Item = &str> {
+        self.groups.values().filter_map(Group::consumers).flat_map(Consumers::regexes)
     }
 
     /// How many there are.
@@ -110,7 +120,7 @@ impl Groups {
         Some(decided)
     }
 
-    /// Sets the group's deadline anew.
+    /// Sets the group's deadline again.
     fn touched(&mut self, id: &str) {
         let due = self.groups.get(id).and_then(Group::deadline);
         self.set_due(id, due);
@@ -141,6 +151,18 @@ impl Groups {
         }
     }
 
+    /// Whether one more group may begin.
+    fn has_room(&self, id: &str) -> bool {
+        has_room(self.groups.len(), self.config.groups_max, id)
+    }
+
+    /// Whether the members of a group would take too much memory if this one said what it says now.
+    fn is_too_large_with(&self, join: &Join) -> bool {
+        let JoinGroupRequest { group_id, member_id, .. } = &join.request;
+        let others = self.groups.get(group_id).map_or(0, |group| group.kept_bytes_without(member_id));
+        others + join.kept_bytes() > self.config.group_max_bytes
+    }
+
     /// What is wrong with a JoinGroup before any group is asked.
     fn refuse_join(&self, join: &Join) -> Option<ErrorCode> {
         let config = &self.config;
@@ -158,7 +180,7 @@ impl Groups {
             Some(ErrorCode::INVALID_REQUEST)
         } else if missing && !member_id.is_empty() {
             Some(ErrorCode::UNKNOWN_MEMBER_ID)
-        } else if missing && self.groups.len() >= config.groups_max {
+        } else if (missing && !self.has_room(group_id)) || self.is_too_large_with(join) {
             Some(ErrorCode::GROUP_MAX_SIZE_REACHED)
         } else {
             None
@@ -173,14 +195,14 @@ impl Groups {
         let id = join.request.group_id.clone();
         self.groups.entry(id.clone()).or_default();
         self.with(now, &id, out, |group, turn| match group.consumers_mut() {
-            Some(consumers) if !consumers.plan.is_deserted() => {
+            Some(consumers) if !consumers.plan.is_empty() => {
                 let joined = consumers.join(turn, &join);
                 turn.reply(ticket, joined);
             }
             // a KIP-848 group that has nobody left is a classic one from now on
             deserted => {
                 if let Some(consumers) = deserted {
-                    consumers.bury(turn);
+                    consumers.write_tombstones(turn);
                 }
                 group.join(turn, ticket, join);
             }
@@ -213,7 +235,7 @@ impl Groups {
         if !beat.joins() {
             return Err(missing("not found"));
         }
-        if self.groups.len() >= self.config.groups_max {
+        if !self.has_room(&beat.request.group_id) {
             let why = "There are too many groups.".to_owned();
             return Err((ErrorCode::GROUP_MAX_SIZE_REACHED, why));
         }
@@ -243,7 +265,8 @@ impl Groups {
                 Some(ErrorCode::GROUP_ID_NOT_FOUND)
             }
             0.. => Some(ErrorCode::ILLEGAL_GENERATION),
-            _ => (self.groups.len() >= self.config.groups_max).then_some(ErrorCode::GROUP_MAX_SIZE_REACHED),
+            _ if self.has_room(id) => None,
+            _ => Some(ErrorCode::GROUP_MAX_SIZE_REACHED),
         };
         if let Some(code) = refused {
             return offsets::answer_commit(request, |_, _| code).into();
@@ -278,10 +301,10 @@ impl Groups {
 
     fn delete(&mut self, now: Millis, id: &str, out: &mut Effects<Self>) -> ErrorCode {
         let deleted = self.with(now, id, out, |group, turn| {
-            if !group.has_nobody() {
+            if !group.is_empty() {
                 return ErrorCode::NON_EMPTY_GROUP;
             }
-            group.pending.clear(); // who comes with such an id is told to begin anew
+            group.pending.clear(); // who comes with such an id is told to begin again
             group.forget(turn, group.known(|_, _, _| true));
             ErrorCode::NONE
         });
@@ -376,7 +399,7 @@ impl Machine for Groups {
                 Reply::Done(ErrorCode::NONE)
             }
             Input::Stats => Reply::Stats(self.stats()),
-            Input::Committed => Reply::Committed(self.groups.iter().map(|(id, g)| g.figures(id)).collect()),
+            Input::Committed(room) => Reply::Committed(describe::figures(&self.groups, room)),
         };
         out.replies.push((ticket, reply));
     }
@@ -387,7 +410,7 @@ impl Machine for Groups {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.due = None;
             }
-            out.cut();
+            out.end_decision();
             self.with(now, &id, out, |group, turn| group.wake(turn));
         }
         match self.next_expiry {
@@ -437,7 +460,7 @@ impl Machine for Groups {
                 let entry = self.groups.entry(group.clone()).or_default();
                 match value {
                     Some(value) => entry.replay(value),
-                    None => entry.bury(),
+                    None => entry.replay_tombstone(),
                 }
                 return self.touched(&group);
             }

@@ -2,7 +2,7 @@
 //!
 //! A dynamic member of version 4 and up first gets an id and comes again with it (KIP-394). A static member
 //! is known by its instance id (KIP-345): when it comes back without its member id it gets a new one, and
-//! whoever still uses the old one is fenced; in a stable group that costs no rebalance.
+//! a client that still uses the old one is fenced; in a stable group that costs no rebalance.
 
 use std::sync::Arc;
 

@@ -36,7 +36,7 @@ impl Group {
                 one.member_id.clone()
             }
         };
-        self.remove(turn, &id, ErrorCode::UNKNOWN_MEMBER_ID);
+        self.remove(turn, &id, one.reason.as_deref().unwrap_or("left"));
         Ok(())
     }
 }

@@ -39,8 +39,8 @@ use braid_protocol::api::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchResp
 use braid_protocol::api::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
 pub use braid_storage::TxnGuard;
-pub use consumer::Beat;
-pub use describe::{ConsumerStats, Stats};
+pub use consumer::{Beat, Patterns};
+pub use describe::{ConsumerStats, GroupsRoom, Stats};
 pub use face::Coordinator;
 pub use groups::Groups;
 pub use join::Join;
@@ -70,6 +70,9 @@ pub struct GroupConfig {
     pub groups_max: usize,
     /// Bytes of protocol names, metadata and ids that one member may have the broker remember.
     pub member_max_bytes: usize,
+    /// The same of all members of one classic group together. What is stable has to fit into one record of
+    /// the log, which is far less; until then it is only in memory.
+    pub group_max_bytes: usize,
     /// `group.consumer.session.timeout.ms`
     pub consumer_session_timeout_ms: Millis,
     /// `group.consumer.heartbeat.interval.ms`
@@ -78,6 +81,8 @@ pub struct GroupConfig {
     pub consumer_members_max: usize,
     /// `group.consumer.migration.policy`
     pub migration: MigrationPolicy,
+    /// What all machines know of the patterns that groups subscribe to.
+    pub patterns: Patterns,
     /// `offset.metadata.max.bytes`
     pub offset_metadata_max_bytes: usize,
     /// Bytes of all records that one commit may want. What the log takes is far less, but to find that out
@@ -100,10 +105,12 @@ impl Default for GroupConfig {
             groups_max: 10_000,
             // A consumer of a thousand topics with long names needs more than 64 KiB.
             member_max_bytes: 1 << 20,
+            group_max_bytes: 16 << 20,
             consumer_session_timeout_ms: 45_000,
             consumer_heartbeat_interval_ms: 5_000,
             consumer_members_max: 1_000,
             migration: MigrationPolicy::Bidirectional,
+            patterns: Patterns::default(),
             offset_metadata_max_bytes: 4_096,
             commit_max_bytes: 64 << 20,
             offsets_retention_ms: 10_080 * 60_000,
@@ -123,7 +130,7 @@ pub struct TxnProducer {
     pub guard: Option<TxnGuard>,
 }
 
-/// An OffsetCommit or TxnOffsetCommit request. Topics have names here: whoever asks by id translates.
+/// An OffsetCommit or TxnOffsetCommit request. Topics have names here: the API layer maps ids to names.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Commit {
     /// The request.
@@ -166,7 +173,7 @@ pub enum Input {
     Heartbeat(HeartbeatRequest),
     /// ConsumerGroupHeartbeat.
     ConsumerHeartbeat(Beat),
-    /// LeaveGroup. Whoever serves versions below 3 puts their one member into the list.
+    /// LeaveGroup. The API layer puts the one member of versions below 3 into the list.
     Leave(LeaveGroupRequest),
     /// OffsetCommit, or TxnOffsetCommit.
     Commit(Commit),
@@ -209,8 +216,8 @@ pub enum Input {
     },
     /// Figures for metrics.
     Stats,
-    /// What every group has committed, for metrics.
-    Committed,
+    /// What groups have committed, for metrics, as far as there is room.
+    Committed(GroupsRoom),
 }
 
 macro_rules! replies {

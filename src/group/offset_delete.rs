@@ -19,7 +19,7 @@ impl Group {
         turn: &mut Turn<'_>,
         request: OffsetDeleteRequest,
     ) -> OffsetDeleteResponse {
-        let empty = self.has_nobody();
+        let empty = self.is_empty();
         if !empty && self.consumers().is_none() && self.protocol_type.as_deref() != Some("consumer") {
             return refused(ErrorCode::NON_EMPTY_GROUP);
         }

@@ -231,14 +231,14 @@ impl Group {
     pub(super) fn forget(&self, turn: &mut Turn<'_>, offsets: Vec<(String, i32)>) {
         let all = offsets.len() == self.offsets.len();
         self.forget_offsets(turn, offsets);
-        let buried = all && self.has_nobody();
-        if buried && self.recorded {
-            turn.out.cut();
+        let is_gone = all && self.is_empty();
+        if is_gone && self.recorded {
+            turn.out.end_decision();
             turn.out.records.push(Record::Group { group: turn.group_id.to_owned(), value: None });
         }
-        if let Some(consumers) = self.consumers.as_ref().filter(|_| buried) {
-            turn.out.cut();
-            consumers.bury(turn);
+        if let Some(consumers) = self.consumers.as_ref().filter(|_| is_gone) {
+            turn.out.end_decision();
+            consumers.write_tombstones(turn);
         }
     }
 
@@ -246,7 +246,7 @@ impl Group {
     /// in Kafka.
     pub(super) fn forget_offsets(&self, turn: &mut Turn<'_>, offsets: Vec<(String, i32)>) {
         for (topic, partition) in offsets {
-            turn.out.cut();
+            turn.out.end_decision();
             let group = turn.group_id.to_owned();
             turn.out.records.push(Record::Offset { group, topic, partition, value: None });
         }

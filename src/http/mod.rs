@@ -1,14 +1,15 @@
-//! The HTTP side: `/metrics` for Prometheus, `/healthz` for whoever restarts processes, `/` for people.
+//! The HTTP side: `/metrics` for Prometheus, `/healthz` for what restarts processes, `/` for people.
 //!
-//! One request per connection, within a time and a size (see `visit.rs`): nobody here needs more, and nobody
-//! can hold more than that.
+//! One request per connection, within a time and a size (see `accept.rs`): no client here needs more.
 
-mod visit; // a connection that cannot stay long or say much
+mod accept; // connections, and the limits on each
+mod scrapes; // the page of metrics, rendered once for all that wait for it
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -17,7 +18,8 @@ use tokio::net::TcpListener;
 use tracing::{debug, error};
 
 use crate::metrics::Metrics;
-use visit::Door;
+use accept::Acceptor;
+use scrapes::Scrapes;
 
 /// How long requests that are being answered may go on after the shutdown began.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
@@ -26,7 +28,6 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 pub type Health = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// What the pages are made of.
-#[derive(Clone)]
 pub struct HttpState {
     /// What `/metrics` shows.
     pub metrics: Arc<Metrics>,
@@ -34,11 +35,17 @@ pub struct HttpState {
     pub health: Health,
 }
 
+#[derive(Clone)]
+struct Pages {
+    scrapes: Scrapes,
+    health: Health,
+}
+
 /// Serves until `shutdown` completes, then lets answers that are on their way finish for a moment.
 pub async fn serve(listener: TcpListener, state: HttpState, shutdown: impl Future<Output = ()>) {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = axum::serve(Door::new(listener), router(state)).with_graceful_shutdown(async {
-        // Either way it is over: told to stop, or the sender is gone.
+    let server = axum::serve(Acceptor::new(listener), router(state)).with_graceful_shutdown(async {
+        // The sender is dropped at the shutdown.
         let _ = stopped.await;
     });
     let deadline = async {
@@ -53,18 +60,19 @@ pub async fn serve(listener: TcpListener, state: HttpState, shutdown: impl Futur
 }
 
 fn router(state: HttpState) -> Router {
+    let pages = Pages { scrapes: Scrapes::start(state.metrics), health: state.health };
     Router::new()
         .route("/", get(front))
         .route("/metrics", get(metrics))
         .route("/healthz", get(health))
         .fallback(missing)
-        .with_state(state)
+        .with_state(pages)
 }
 
 /// An answer after which the connection is closed.
-fn answer(status: StatusCode, content_type: &str, body: String) -> Response {
+fn answer(status: StatusCode, content_type: &str, body: impl Into<Body>) -> Response {
     let headers = [(header::CONTENT_TYPE, content_type), (header::CONNECTION, "close")];
-    (status, headers, body).into_response()
+    (status, headers, body.into()).into_response()
 }
 
 const PLAIN: &str = "text/plain; charset=utf-8";
@@ -78,33 +86,29 @@ async fn front() -> Response {
         "  /metrics   what the broker counts, for Prometheus\n",
         "  /healthz   200 if the broker works, 503 and the reason if not\n",
     );
-    answer(StatusCode::OK, PLAIN, text.to_owned())
+    answer(StatusCode::OK, PLAIN, text)
 }
 
 async fn missing() -> Response {
-    answer(StatusCode::NOT_FOUND, PLAIN, "no such page; / lists those there are\n".to_owned())
+    answer(StatusCode::NOT_FOUND, PLAIN, "no such page; / lists those there are\n")
 }
 
-async fn health(State(state): State<HttpState>) -> Response {
-    match (state.health)() {
-        Ok(()) => answer(StatusCode::OK, PLAIN, "ok\n".to_owned()),
+async fn health(State(pages): State<Pages>) -> Response {
+    match (pages.health)() {
+        Ok(()) => answer(StatusCode::OK, PLAIN, "ok\n"),
         Err(reason) => answer(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("{reason}\n")),
     }
 }
 
-async fn metrics(State(state): State<HttpState>) -> Response {
-    // Many partitions make a long page, so it is written where blocking is allowed.
-    let text = tokio::task::spawn_blocking(move || state.metrics.render()).await;
-    match text {
-        Ok(Ok(text)) => answer(StatusCode::OK, Metrics::content_type(), text),
-        Ok(Err(error)) => failed(&error),
-        Err(error) => failed(&error),
+async fn metrics(State(pages): State<Pages>) -> Response {
+    match pages.scrapes.page().await {
+        Ok(page) => answer(StatusCode::OK, Metrics::content_type(), page),
+        Err(error) => {
+            error!(%error, "metrics cannot be rendered");
+            let why = format!("metrics cannot be rendered: {error}\n");
+            answer(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, why)
+        }
     }
-}
-
-fn failed(error: &dyn std::error::Error) -> Response {
-    error!(%error, "metrics cannot be rendered");
-    answer(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("metrics cannot be rendered: {error}\n"))
 }
 
 #[cfg(test)]

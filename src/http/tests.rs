@@ -99,6 +99,28 @@ async fn silent_clients_neither_block_others_nor_the_shutdown() {
     assert!(TcpStream::connect(site.address).await.is_err(), "nobody listens any more");
 }
 
+// 64 connections that sent nothing kept a liveness probe from its answer, and so restarted the broker.
+#[tokio::test]
+async fn a_probe_is_answered_however_many_idle_clients_are_connected() {
+    let site = site().await;
+    let mut idle = Vec::new();
+    for n in 0..600 {
+        let mut stream = TcpStream::connect(site.address).await.unwrap();
+        if n % 2 == 0 {
+            stream.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
+        }
+        idle.push(stream);
+    }
+    let began = Instant::now();
+    assert!(site.get("/healthz").await.ends_with("ok\n"));
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    // The first ones had to go, the last ones are still connected.
+    let mut byte = [0; 1];
+    assert!(matches!(idle[0].read(&mut byte).await, Ok(0) | Err(_)));
+    let last = tokio::time::timeout(Duration::from_millis(50), idle[599].read(&mut byte)).await;
+    assert!(last.is_err(), "{last:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_that_never_finishes_is_sent_away() {
     let site = site().await;

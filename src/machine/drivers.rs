@@ -18,6 +18,13 @@ pub fn partition_of(id: &str, partitions: usize) -> usize {
     (hash & 0x7fff_ffff) as usize % partitions.max(1)
 }
 
+/// Whether one more id may be remembered beside `count` others, of which there may be `max` of usual length.
+/// A longer one counts for more: all ids of a partition together stay within a few megabytes.
+pub fn has_room(count: usize, max: usize, id: &str) -> bool {
+    const USUAL_BYTES: usize = 256;
+    count.saturating_mul(id.len().max(USUAL_BYTES)) < max.saturating_mul(USUAL_BYTES)
+}
+
 /// All drivers of one coordinator. Cheap to clone; they end when the last clone is gone.
 pub struct Drivers<M: Machine> {
     /// None for a partition that could not be loaded: what lives there is not available, the rest is.
@@ -73,12 +80,27 @@ where
     where
         M::Input: Clone,
     {
+        Ok(self.ask_each(|_| input.clone()).await?.into_iter().flatten().collect())
+    }
+
+    /// Asks every partition something of its own, all at the same time. A partition that is not available
+    /// has no reply.
+    pub async fn ask_each(
+        &self,
+        input: impl Fn(usize) -> M::Input,
+    ) -> Result<Vec<Option<M::Reply>>, ErrorCode> {
         let (mut coming, mut replies) = (Vec::new(), Vec::new());
-        for driver in self.senders.iter().flatten() {
-            coming.push(send(driver, input.clone()).await?);
+        for (partition, driver) in self.senders.iter().enumerate() {
+            coming.push(match driver {
+                Some(driver) => Some(send(driver, input(partition)).await?),
+                None => None,
+            });
         }
         for answer in coming {
-            replies.push(receive::<M>(answer).await?);
+            replies.push(match answer {
+                Some(answer) => Some(receive::<M>(answer).await?),
+                None => None,
+            });
         }
         Ok(replies)
     }
@@ -113,6 +135,15 @@ fn as_coordinator_error(code: ErrorCode) -> ErrorCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // Groups and transactional ids were limited by their number only: 500,000 ids of 32 KB are 16 GB.
+    #[test]
+    fn long_ids_count_for_more() {
+        let long = "x".repeat(32_000);
+        assert!(has_room(9_999, 10_000, "orders") && !has_room(10_000, 10_000, "orders"));
+        assert!(has_room(79, 10_000, &long) && !has_room(80, 10_000, &long));
+        assert!(has_room(0, 1, "g") && !has_room(1, 1, "g"));
+    }
 
     #[test]
     fn ids_live_where_kafka_puts_them() {

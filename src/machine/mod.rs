@@ -4,6 +4,7 @@
 //! a restart is the same code as normal life, and no answer leaves before what it rests on is durable.
 
 mod drivers;
+mod pattern;
 #[cfg(test)]
 pub(crate) mod stage;
 
@@ -15,7 +16,10 @@ use braid_protocol::ErrorCode;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-pub use drivers::{Drivers, partition_of};
+pub use drivers::{Drivers, has_room, partition_of};
+#[cfg(test)]
+pub(crate) use pattern::COMPILED;
+pub use pattern::Pattern;
 
 /// Milliseconds since the Unix epoch, as Kafka writes them in records.
 pub type Millis = i64;
@@ -83,7 +87,7 @@ impl<M: Machine> Default for Effects<M> {
 impl<M: Machine> Effects<M> {
     /// One decision ends here and another begins: if together they are too large for one batch of the log,
     /// they may be in two. What lies between two cuts is written as a whole or not at all.
-    pub fn cut(&mut self) {
+    pub fn end_decision(&mut self) {
         self.cuts.push((self.records.len(), self.replies.len()));
     }
 
@@ -246,7 +250,7 @@ impl<M: Machine, J: Journal<Record = M::Record>> Driver<M, J> {
         if self.due().is_some_and(|t| t <= now) {
             let mut effects = Effects::default();
             self.machine.wake(now, &mut effects);
-            if !self.settle(now, &mut effects) {
+            if !self.commit(now, &mut effects) {
                 self.not_before = now.saturating_add(RETRY_MS);
             }
         }
@@ -260,23 +264,23 @@ impl<M: Machine, J: Journal<Record = M::Record>> Driver<M, J> {
         for Ask { input, answer } in asks {
             let alone = !M::batches(&input);
             if alone {
-                self.settle(now, &mut effects);
+                self.commit(now, &mut effects);
             }
             self.next += 1;
             self.parked.insert(self.next, answer);
-            effects.cut();
+            effects.end_decision();
             self.machine.handle(now, self.next, input, &mut effects);
             if alone || effects.records.len() >= RECORDS_MAX {
-                self.settle(now, &mut effects);
+                self.commit(now, &mut effects);
             }
         }
-        self.settle(now, &mut effects);
+        self.commit(now, &mut effects);
     }
 
     /// Appends, replays, and lets the replies wait for the journal. What is too large for one batch becomes
     /// several, as far as it can be cut; a decision that is too large by itself is refused alone. False if
     /// something could not be appended.
-    fn settle(&mut self, now: Millis, effects: &mut Effects<M>) -> bool {
+    fn commit(&mut self, now: Millis, effects: &mut Effects<M>) -> bool {
         let (mut parts, mut whole) = (vec![std::mem::take(effects)], true);
         while let Some(mut part) = parts.pop() {
             let appended = match part.records.as_slice() {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use braid_storage::{Disk, Entry, File, Origin};
+use braid_storage::{Disk, Entry, File, OpenFiles, Origin};
 use bytes::Bytes;
 
 use super::timing::Timing;
@@ -30,6 +30,10 @@ impl Disk for TimedDisk {
         Ok(Arc::new(TimedFile { file, syncs: self.syncs.clone() }))
     }
 
+    fn make_dir(&self, dir: &Path) -> io::Result<bool> {
+        self.disk.make_dir(dir)
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
         self.disk.list(dir)
     }
@@ -48,6 +52,10 @@ impl Disk for TimedDisk {
 
     fn is_real(&self) -> bool {
         self.disk.is_real()
+    }
+
+    fn open_files(&self) -> Option<&OpenFiles> {
+        self.disk.open_files()
     }
 
     fn origin(&self, slice: &[u8]) -> Option<Origin> {

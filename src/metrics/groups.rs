@@ -1,9 +1,19 @@
-//! How far groups have come, under the names of kafka_exporter, so that nobody needs one beside the broker.
-
-use std::collections::HashMap;
+//! How far groups have come, under the names of kafka_exporter, so that none is needed beside the broker.
 
 use super::page::{Kind, Labels, Page};
-use super::scrape::PartitionStat;
+use super::scrape::Scrape;
+
+/// Groups with a longer id have no series: Kafka's own limit for the names of topics, near enough.
+pub const GROUP_LABEL_MAX: usize = 255;
+
+/// Clients name groups, so a page has room for a number of them only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupRoom {
+    /// Groups, those with members first.
+    pub groups: usize,
+    /// Offsets committed by them, all partitions of a topic or none.
+    pub offsets: usize,
+}
 
 /// One group, as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,7 +22,7 @@ pub struct GroupStat {
     pub group: String,
     /// How many members it has.
     pub members: usize,
-    /// What it has committed: topic, partition, offset; in the order of topics.
+    /// What it has committed, as far as there is room: topic, partition, offset; in the order of topics.
     pub offsets: Vec<(String, i32, i64)>,
 }
 
@@ -24,17 +34,11 @@ struct Place<'a> {
     lag: Option<i64>,
 }
 
-/// The ends of partitions: the offsets after the newest records that consumers may see.
-type Ends<'a> = HashMap<(&'a str, i32), i64>;
-
-/// Writes members of all groups, and the offsets and lag of those that have committed any.
-pub(super) fn write(groups: &[GroupStat], partitions: &[PartitionStat], page: &mut Page) {
-    let end = |p: &PartitionStat| p.log.map(|log| log.watermark);
-    let ends: Ends<'_> =
-        partitions.iter().filter_map(|p| Some(((&*p.topic, p.partition), end(p)?))).collect();
+/// Writes members of these groups, and the offsets and lag of those that have committed any.
+pub(super) fn write(groups: &[GroupStat], scrape: &dyn Scrape, page: &mut Page) {
     let label = |group: &GroupStat| Labels::of(&[("consumergroup", &group.group)]);
     let all: Vec<(Labels, Vec<Place<'_>>)> =
-        groups.iter().map(|group| (label(group), places(group, &label(group), &ends))).collect();
+        groups.iter().map(|group| (label(group), places(group, &label(group), scrape))).collect();
 
     let mut members = page.family("kafka_consumergroup_members", Kind::Gauge, "Members of a group.");
     groups.iter().zip(&all).for_each(|(group, (labels, _))| members.add(labels, group.members));
@@ -50,12 +54,12 @@ pub(super) fn write(groups: &[GroupStat], partitions: &[PartitionStat], page: &m
 }
 
 /// What one group has committed, with its lag.
-fn places<'a>(group: &'a GroupStat, labels: &Labels, ends: &Ends<'_>) -> Vec<Place<'a>> {
+fn places<'a>(group: &'a GroupStat, labels: &Labels, scrape: &dyn Scrape) -> Vec<Place<'a>> {
     let one = |(topic, partition, offset): &'a (String, i32, i64)| Place {
         topic,
         labels: labels.and("topic", topic).and("partition", &partition.to_string()),
         offset: *offset,
-        lag: ends.get(&(topic.as_str(), *partition)).map(|end| end.saturating_sub(*offset).max(0)),
+        lag: scrape.watermark(topic, *partition).map(|end| end.saturating_sub(*offset).max(0)),
     };
     group.offsets.iter().map(one).collect()
 }

@@ -14,6 +14,7 @@ mod disk; // how long syncs take
 mod groups; // how far groups have come
 mod page; // the text of what is put together at each scrape
 mod process; // memory, processor time and files of this process
+mod reactor; // how late sockets are served
 mod recent; // what has changed lately
 mod request; // requests, errors and latencies of each API
 mod scrape; // states asked for at each scrape: partitions, counts
@@ -30,10 +31,11 @@ use prometheus::{Error, IntCounterVec, Opts, Registry, TextEncoder};
 use page::{Kind, Labels, Page};
 
 pub use connection::{Connection, ConnectionMetrics};
-pub use groups::GroupStat;
+pub use groups::{GROUP_LABEL_MAX, GroupRoom, GroupStat};
+pub use reactor::LONG_STEP;
 pub use request::{Inside, Level, Phases, RequestMetrics};
-pub use scrape::{Counts, LogStat, PartitionStat, Scrape};
-pub use topic::TopicMetrics;
+pub use scrape::{Counts, LogStat, PartitionStat, Scrape, SeriesLimits};
+pub use topic::{Counter, TopicMetrics};
 
 /// Rates a second look back this long at least, and twice as long at most.
 const WINDOW: Duration = Duration::from_secs(30);
@@ -46,6 +48,7 @@ pub struct Metrics {
     connections: connection::Connections,
     syncs: Arc<timing::Timing>,
     threads: threads::Threads,
+    reactor: reactor::Reactor,
     scrape: OnceLock<Weak<dyn Scrape>>,
 }
 
@@ -53,11 +56,12 @@ impl Metrics {
     /// Registers the families of counters. Fails if the registry already has one of their names.
     pub fn new(registry: Registry) -> Result<Self, Error> {
         Ok(Self {
-            topics: topic::Topics::new(&registry)?,
+            topics: topic::Topics::default(),
             requests: request::Requests::new(&registry)?,
             connections: connection::Connections::new(&registry)?,
             syncs: Arc::new(timing::Timing::new()),
             threads: threads::Threads::new(),
+            reactor: reactor::Reactor::new(&registry)?,
             scrape: OnceLock::new(),
             registry,
         })
@@ -75,7 +79,7 @@ impl Metrics {
     }
 
     /// The counters of one version of an API: look them up once and keep them. Only versions that are served
-    /// may be asked for, since each costs memory for ever.
+    /// may be asked for, since each costs memory forever.
     pub fn request(&self, api: &'static str, version: i16) -> RequestMetrics {
         self.requests.get(api, version)
     }
@@ -88,6 +92,16 @@ impl Metrics {
     /// Answers that wait for their socket.
     pub fn leaving(&self) -> &Level {
         &self.requests.leaving
+    }
+
+    /// A timer of the threads that serve sockets fired this late.
+    pub fn reactor_late(&self, late: Duration) {
+        self.reactor.lateness.observe(late.as_secs_f64());
+    }
+
+    /// A request computed on such a thread for longer than [`LONG_STEP`].
+    pub fn long_step(&self, api: &str) {
+        self.reactor.long_steps.with_label_values(&[api]).inc();
     }
 
     /// The counters of a listener: look them up once and keep them.
@@ -121,7 +135,10 @@ impl Metrics {
             &mut page.family(flushes, Kind::Summary, "Milliseconds to sync a file of a log."),
             &Labels::none(),
         );
-        if let Some(scrape) = self.scrape.get().and_then(Weak::upgrade) {
+        let scrape = self.scrape.get().and_then(Weak::upgrade);
+        let topics_max = scrape.as_ref().map_or(usize::MAX, |scrape| scrape.limits().partitions);
+        self.topics.write(&mut page, topics_max);
+        if let Some(scrape) = scrape {
             scrape::write(&*scrape, &mut page);
         }
         Ok(page.behind(counters))

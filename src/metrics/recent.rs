@@ -1,4 +1,4 @@
-//! What has changed lately: two marks of a figure that only grows, so that whoever scrapes, and however
+//! What has changed lately: two marks of a figure that only grows, so that any scraper, however
 //! often, sees the change over the same length of time.
 
 use std::time::{Duration, Instant};

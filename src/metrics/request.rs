@@ -67,7 +67,7 @@ impl Phases {
 pub struct Level(Arc<AtomicI64>);
 
 impl Level {
-    /// So many more, or with a negative number fewer.
+    /// This many more, or with a negative number fewer.
     pub fn add(&self, more: i64) {
         self.0.fetch_add(more, Ordering::Relaxed);
     }

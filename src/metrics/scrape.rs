@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::groups::GroupStat;
+use super::groups::{GroupRoom, GroupStat};
 use super::page::{Family, Kind, Labels, Page};
 
 /// One partition, as it is now.
@@ -65,6 +65,11 @@ counts! {
     producer_ids = "kafka_server_replicamanager_produceridcount",
         "Producers remembered, over all partitions.";
     offline_log_dirs = "kafka_log_logmanager_offlinelogdirectorycount", "Folders of log.dirs that failed.";
+    memory_used = "braid_memory_used_bytes",
+        "Memory that requests and their answers take, what every connection may hold left out.";
+    memory_limit = "braid_memory_limit_bytes", "What requests and their answers may take.";
+    memory_closed = "braid_memory_connections_closed",
+        "Connections closed since the start because others waited for the memory that they held.";
     fetch_sessions = "kafka_server_fetchsessioncache_numincrementalfetchsessions",
         "Fetch sessions remembered.";
     groups = "kafka_coordinator_group_groupmetadatamanager_numgroups", "Groups of consumers.";
@@ -140,24 +145,42 @@ const CONSTANTS: &[(&str, Kind, i32, &str)] = &[
     ),
 ];
 
-/// Whoever knows the state. Called at each scrape, on a thread where blocking is allowed.
+/// How many series a page has at most. Clients name topics and groups, so there is no other limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeriesLimits {
+    /// `braid.metrics.groups.max`: groups with series of their own.
+    pub groups: usize,
+    /// `braid.metrics.partitions.max`: partitions with series of their own; the same number of topics, and
+    /// of partitions of groups.
+    pub partitions: usize,
+}
+
+/// The source of states. Called at each scrape, on a thread where blocking is allowed.
 pub trait Scrape: Send + Sync {
     /// The number of this broker.
     fn node_id(&self) -> i32;
-    /// The address that clients are told, if it is always the same.
+    /// The address that clients are given, if it is always the same.
     fn address(&self) -> String;
-    /// Every partition this broker has.
-    fn partitions(&self) -> Vec<PartitionStat>;
-    /// Every group, and what it has committed.
-    fn groups(&self) -> Vec<GroupStat>;
+    /// How long a page may be.
+    fn limits(&self) -> SeriesLimits;
+    /// The partitions of the topics known longest, at most this many.
+    fn partitions(&self, max: usize) -> Vec<PartitionStat>;
+    /// The offset after the newest record of a partition that consumers may see, unless it is offline.
+    fn watermark(&self, topic: &str, partition: i32) -> Option<i64>;
+    /// Groups, and what they have committed, as far as there is room.
+    fn groups(&self, room: GroupRoom) -> Vec<GroupStat>;
     /// Everything else.
     fn counts(&self) -> Counts;
 }
 
-/// Writes all that a broker says of itself.
+/// Writes all states of a broker.
 pub(super) fn write(scrape: &dyn Scrape, page: &mut Page) {
-    let partitions = scrape.partitions();
-    scrape.counts().write(page);
+    let SeriesLimits { groups, partitions } = scrape.limits();
+    let groups = scrape.groups(GroupRoom { groups, offsets: partitions });
+    let partitions = scrape.partitions(partitions);
+    let counts = scrape.counts();
+    counts.write(page);
+    omitted(&counts, &partitions, &groups, page);
     for (name, kind, value, help) in CONSTANTS {
         page.one(name, *kind, help, value);
     }
@@ -166,10 +189,24 @@ pub(super) fn write(scrape: &dyn Scrape, page: &mut Page) {
     page.family(maxlag, Kind::Gauge, "How far copies are behind.").add(&none, 0);
     let id = scrape.node_id();
     let broker = Labels::of(&[("address", &scrape.address()), ("id", &id.to_string())]);
-    page.family("kafka_broker_info", Kind::Gauge, "Always 1; the labels tell a broker.").add(&broker, 1);
+    page.family("kafka_broker_info", Kind::Gauge, "Always 1; the labels say which broker.").add(&broker, 1);
     Partitions { all: &partitions, labels: partitions.iter().map(labels).collect() }.write(id, page);
     topics(&partitions, page);
-    super::groups::write(&scrape.groups(), &partitions, page);
+    super::groups::write(&groups, scrape, page);
+}
+
+/// How much is there without a series of its own.
+fn omitted(counts: &Counts, partitions: &[PartitionStat], groups: &[GroupStat], page: &mut Page) {
+    let mut gauge = |name: &str, help: &str, all: usize, shown: usize| {
+        let name = format!("braid_metrics_{name}_omitted");
+        page.one(&name, Kind::Gauge, help, all.saturating_sub(shown));
+    };
+    let help = "Partitions without series of their own, see braid.metrics.partitions.max.";
+    gauge("partitions", help, counts.replicas, partitions.len());
+    let help = "Groups without series of their own, see braid.metrics.groups.max.";
+    gauge("groups", help, counts.groups, groups.len());
+    let help = "Offsets committed by groups that have no series, see braid.metrics.partitions.max.";
+    gauge("offsets", help, counts.offsets, groups.iter().map(|group| group.offsets.len()).sum());
 }
 
 fn labels(stat: &PartitionStat) -> Labels {

@@ -19,14 +19,24 @@ impl Scrape for World {
         "b:9092".to_owned()
     }
 
-    fn partitions(&self) -> Vec<PartitionStat> {
+    fn limits(&self) -> SeriesLimits {
+        SeriesLimits { groups: 1000, partitions: 4000 }
+    }
+
+    fn watermark(&self, topic: &str, partition: i32) -> Option<i64> {
+        let all = self.partitions(usize::MAX);
+        let found = all.iter().find(|p| &*p.topic == topic && p.partition == partition);
+        found.and_then(|p| Some(p.log?.watermark))
+    }
+
+    fn partitions(&self, _max: usize) -> Vec<PartitionStat> {
         let topic: Arc<str> = "with \"quotes\"".into();
         let log = LogStat { size: 1024, start: 5, end: 11, watermark: 10, segments: 2, quarantined: 1 };
         let offline = PartitionStat { topic: topic.clone(), partition: 2, log: None };
         vec![offline, PartitionStat { topic, partition: 3, log: Some(log) }]
     }
 
-    fn groups(&self) -> Vec<GroupStat> {
+    fn groups(&self, _room: GroupRoom) -> Vec<GroupStat> {
         let committed = |topic: &str, partition, offset| (topic.to_owned(), partition, offset);
         let quoted = "with \"quotes\"";
         let offsets = vec![committed("gone", 0, 9), committed(quoted, 2, 1), committed(quoted, 3, 7)];
@@ -95,7 +105,7 @@ fn topic_counters_are_one_handle_and_go_with_the_topic() {
     let after = samples(&metrics.render().unwrap());
     assert!(!after.keys().any(|s| s.contains("orders")));
     assert!(after.contains_key(&series("bytesin", "other")));
-    assert_eq!(metrics.topic("orders").messages_in.get(), 0, "a topic of the same name begins anew");
+    assert_eq!(metrics.topic("orders").messages_in.get(), 0, "a topic of the same name begins again");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::page::{Family, Labels};
 use super::recent::Recent;
 
-/// Each power of two is divided into so many buckets.
+/// Each power of two is divided into this many buckets.
 const STEPS: u64 = 8;
 const STEP_BITS: u32 = STEPS.ilog2();
 /// The last bucket takes whatever is longer than half an hour.
@@ -74,7 +74,7 @@ fn at(counts: &Counts, i: usize) -> u64 {
     counts.get(i).copied().unwrap_or_default()
 }
 
-/// The bucket of so many microseconds.
+/// The bucket of this many microseconds.
 fn bucket(us: u64) -> usize {
     if us < STEPS {
         return us as usize;

@@ -268,9 +268,11 @@ fn topic_id(path: &Path, out: &mut dyn Write) -> Result<Vec<Finding>, Failure> {
 fn meta(path: &Path, out: &mut dyn Write) -> Result<Vec<Finding>, Failure> {
     let dir = path.parent().unwrap_or(Path::new("."));
     known(path, MetaProperties::read(&ReadOnly, dir), |meta| {
-        let directory = checkpoint::id_to_text(&meta.directory_id);
-        let MetaProperties { cluster_id, node_id, .. } = meta;
-        Ok(writeln!(out, "clusterId: {cluster_id} nodeId: {node_id} directoryId: {directory}")?)
+        let MetaProperties { version, cluster_id, node_id, directory_id } = meta;
+        let cluster = cluster_id.as_deref().unwrap_or("-");
+        let node = node_id.map_or("-".to_owned(), |id| id.to_string());
+        let directory = directory_id.as_ref().map_or("-".to_owned(), checkpoint::id_to_text);
+        Ok(writeln!(out, "clusterId: {cluster} nodeId: {node} directoryId: {directory} version: {version}")?)
     })
 }
 

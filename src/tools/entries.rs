@@ -12,6 +12,8 @@ use super::finding::Finding;
 pub(super) trait Entry: Copy {
     /// Bytes of it.
     const LEN: usize;
+    /// May one that is the file's only one be nothing but zeros?
+    const ZEROS_ARE_ONE: bool = false;
 
     /// Reads it, if all of it is there; `base` is what relative offsets count from.
     fn parse(at: &mut &[u8], base: i64) -> Option<Self>;
@@ -80,6 +82,8 @@ impl Entry for OffsetEntry {
 
 impl Entry for TimeEntry {
     const LEN: usize = 12;
+    // The largest timestamp of the segment is 0, and it is its first record's.
+    const ZEROS_ARE_ONE: bool = true;
 
     fn parse(at: &mut &[u8], base: i64) -> Option<Self> {
         let timestamp = at.try_get_i64().ok()?;
@@ -163,7 +167,10 @@ impl<E: Entry> Table<E> {
     /// Reads the file's bytes. `base`: see [`Entry::parse`].
     pub(super) fn read(path: &Path, bytes: &[u8], base: i64) -> Table<E> {
         let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        let used = used.next_multiple_of(E::LEN).min(bytes.len());
+        let used = match bytes.len() == E::LEN && E::ZEROS_ARE_ONE {
+            true => E::LEN,
+            false => used.next_multiple_of(E::LEN).min(bytes.len()),
+        };
         let mut at = bytes.get(..used).unwrap_or_default();
         let mut table = Table { entries: Vec::new(), reserved: bytes.len() - used, flaw: None };
         if !bytes.len().is_multiple_of(E::LEN) {
@@ -223,5 +230,14 @@ mod tests {
         let table = offsets(&[0, 0, 0, 5, 0, 0, 1, 0, 0, 0, 1]);
         assert!(table.flaw.unwrap().to_string().contains("11 bytes"));
         assert!(offsets(&[]).flaw.is_none());
+    }
+
+    #[test]
+    fn an_entry_of_zeros_alone_is_one_in_a_time_index() {
+        let times = |bytes: &[u8]| Table::<TimeEntry>::read(Path::new("x.timeindex"), bytes, 100);
+        let (alone, reserved) = (times(&[0; 12]), times(&[0; 24]));
+        assert_eq!(alone.entries.iter().map(|e| (e.timestamp, e.offset)).collect::<Vec<_>>(), [(0, 100)]);
+        assert_eq!((alone.reserved, reserved.entries.len(), reserved.reserved), (0, 0, 24));
+        assert_eq!(offsets(&[0; 8]).entries.len(), 0);
     }
 }

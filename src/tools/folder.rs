@@ -60,19 +60,25 @@ impl DataFolder {
         let mut offsets = |name: &str| {
             let read = read_offsets(&path.join(name));
             let read = read.map_err(|error| findings.push(of_error(&path.join(name), error))).ok().flatten();
-            (read.is_some(), read.unwrap_or_default())
+            read.unwrap_or_default()
         };
-        let (has_points, recovery_points) = offsets(checkpoint::RECOVERY_POINTS);
-        let (_, log_starts) = offsets(checkpoint::LOG_STARTS);
-        let (_, watermarks) = offsets(checkpoint::HIGH_WATERMARKS);
-        let (_, cleaned) = offsets(CLEANED);
+        let recovery_points = offsets(checkpoint::RECOVERY_POINTS);
+        let log_starts = offsets(checkpoint::LOG_STARTS);
+        let watermarks = offsets(checkpoint::HIGH_WATERMARKS);
+        let cleaned = offsets(CLEANED);
         let points = path.join(checkpoint::RECOVERY_POINTS);
         let meta = MetaProperties::read(&ReadOnly, path);
         let has_meta = path.join(checkpoint::META_PROPERTIES).exists();
         let known = has_meta || points.exists();
-        if known && !has_points && !points.exists() {
+        if known && has_nothing(&points) {
             let then = "a start that is not clean reads every log from its beginning";
-            findings.push(Finding::new(&points, "missing").harmless(then));
+            findings.push(Finding::new(&points, "missing or empty").harmless(then));
+        }
+        let starts = path.join(checkpoint::LOG_STARTS);
+        // Both are written at each checkpoint, and this one then has a line at least.
+        if recovery_points.values().any(|point| *point > 0) && has_nothing(&starts) {
+            let what = "missing or empty: records that DeleteRecords has deleted can be read again";
+            findings.push(Finding::new(&starts, what));
         }
         match meta {
             Err(error) => findings.push(of_error(&path.join(checkpoint::META_PROPERTIES), error)),
@@ -132,6 +138,11 @@ pub(super) fn lock(dir: &Path) -> Result<Option<File>, String> {
         }
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
+}
+
+/// Is the checkpoint missing, or has it not even a version?
+fn has_nothing(path: &Path) -> bool {
+    checkpoint::is_blank(&ReadOnly, path).unwrap_or(false)
 }
 
 /// Reads a checkpoint; Kafka makes these files before it has anything to say, and then they are empty.

@@ -1,4 +1,4 @@
-//! Tools for whoever runs a broker: look at one file of a data folder, verify a whole one. They only read.
+//! Tools for operators: look at one file of a data folder, verify a whole one. They only read.
 
 pub mod check; // a data folder or a partition's folder, verified
 pub mod dump; // one file, in words

@@ -114,12 +114,15 @@ impl Check<'_> {
         let path = self.dir.join(EPOCHS);
         let text = match checkpoint::read(&ReadOnly, &path) {
             Err(error) => return self.found(of_error(&path, error)),
-            Ok(None) if !written || self.context.recovers(0) => return,
-            Ok(None) => {
-                let what = "missing: the leader epochs of this log are not known";
-                return self.found(Finding::new(&path, what));
+            // Kafka makes the file with the log, and writes to it before the first batch.
+            Ok(bytes) if bytes.as_ref().is_none_or(|bytes| bytes.is_empty()) => {
+                if written && !self.context.recovers(0) {
+                    let what = "missing or empty: the leader epochs of this log are not known";
+                    self.found(Finding::new(&path, what));
+                }
+                return;
             }
-            Ok(Some(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+            Ok(bytes) => String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned(),
         };
         let Some(epochs) = Epochs::from_text(&text) else {
             return self.found(Finding::new(&path, "not in the format of this file"));
@@ -198,7 +201,9 @@ impl Check<'_> {
         let header = &batch.header;
         let here = |what: String| Finding::new(path, what).position(batch.position);
         self.report.batches += 1;
-        if let Some(flaw) = batch.flaw() {
+        if let Some(poison) = batch.poison() {
+            self.found(here(poison).offset(header.base_offset));
+        } else if let Some(flaw) = batch.flaw() {
             self.found(self.judge(here(flaw).offset(*next), *next, at_end));
             return false;
         }
@@ -300,7 +305,7 @@ impl Check<'_> {
     }
 }
 
-/// Both indexes of a segment, compared with its batches as these go by.
+/// Both indexes of a segment, compared with its batches in order.
 struct Indexes {
     offsets: Compared<OffsetEntry>,
     times: Compared<TimeEntry>,
@@ -373,7 +378,9 @@ impl Indexes {
     fn see(&mut self, header: &Header, position: u64) {
         let last = header.last_offset();
         self.max = self.max.max(header.max_timestamp);
-        self.offsets.up_to(last, |entry| match entry.position == position && entry.offset == last {
+        // The last offset of the batch, as since Kafka 2.0; or another one of it, as before.
+        let named = header.base_offset..=last;
+        self.offsets.up_to(last, |entry| match entry.position == position && named.contains(&entry.offset) {
             true => Ok(()),
             false => {
                 let says = format!("it says position {}", entry.position);

@@ -23,6 +23,10 @@ impl Disk for ReadOnly {
         Ok(Arc::new(Opened { file, len }))
     }
 
+    fn make_dir(&self, _dir: &Path) -> io::Result<bool> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
         RealDisk::default().list(dir)
     }

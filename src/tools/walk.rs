@@ -4,8 +4,8 @@ use std::fs;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-use braid_storage::batch::{HEADER_LEN, crc_matches};
-use braid_storage::{Header, Invalid, Record, records};
+use braid_storage::batch::{HEADER_LEN, crc_matches, is_old_format, old_format_len};
+use braid_storage::{Codec, Header, Invalid, Record, readable, records};
 use bytes::Bytes;
 
 /// How much is read at a time.
@@ -25,6 +25,8 @@ pub(super) struct Batch {
 pub(super) enum Stop {
     /// What a crash leaves behind: a batch that is not whole, or zeros.
     Torn(&'static str),
+    /// A message of before Kafka 0.11, or of a topic with `message.format.version` before that.
+    OldFormat,
     /// Anything else that is not a batch.
     NotABatch,
     /// The disk.
@@ -61,12 +63,15 @@ impl Walk {
         if self.left() == 0 {
             return Ok(None);
         }
-        if self.left() < HEADER_LEN as u64 {
-            return Err(Stop::Torn("the file ends within a batch's header"));
-        }
-        let mut bytes = vec![0; HEADER_LEN];
+        let mut bytes = vec![0; self.left().min(HEADER_LEN as u64) as usize];
         self.reader.read_exact(&mut bytes).map_err(Stop::Io)?;
         let Ok(header) = Header::parse(&bytes) else {
+            if self.is_old_format(&bytes).map_err(Stop::Io)? {
+                return Err(Stop::OldFormat);
+            }
+            if bytes.len() < HEADER_LEN {
+                return Err(Stop::Torn("the file ends within a batch's header"));
+            }
             let zeros = bytes.iter().all(|byte| *byte == 0) && self.only_zeros().map_err(Stop::Io)?;
             return Err(if zeros { Stop::Torn("zeros to the end of the file") } else { Stop::NotABatch });
         };
@@ -79,6 +84,17 @@ impl Walk {
         let batch = Batch { header, bytes: bytes.into(), position: self.position };
         self.position += batch.bytes.len() as u64;
         Ok(Some(batch))
+    }
+
+    /// Do these bytes, which were read, begin a whole message of format 0 or 1?
+    fn is_old_format(&mut self, begin: &[u8]) -> io::Result<bool> {
+        let Some(len) = old_format_len(begin).filter(|len| *len as u64 <= self.left()) else {
+            return Ok(false);
+        };
+        let mut message = begin.to_vec();
+        message.resize(len, 0);
+        self.reader.read_exact(message.get_mut(begin.len()..).unwrap_or_default())?;
+        Ok(is_old_format(&message))
     }
 
     /// Is the rest of the file nothing but zeros?
@@ -99,6 +115,7 @@ impl Stop {
     pub(super) fn what(&self) -> String {
         match self {
             Stop::Torn(what) => (*what).to_owned(),
+            Stop::OldFormat => "message format 0 or 1, which is not supported".to_owned(),
             Stop::NotABatch => "not a record batch of version 2".to_owned(),
             Stop::Io(error) => format!("cannot be read: {error}"),
         }
@@ -129,6 +146,19 @@ impl Batch {
         }
         let claimed = i64::from(header.records_count);
         if count == claimed { Ok(()) } else { Err(format!("it has {count} records, not {claimed}")) }
+    }
+
+    /// What no client gets beyond, and what can be done about it. Only a compressed batch can be right for us
+    /// and not for them.
+    pub(super) fn poison(&self) -> Option<String> {
+        let sound = self.header.base_offset >= 0 && self.header.last_offset_delta >= 0 && self.crc_valid();
+        if !sound || self.header.codec() == Some(Codec::None) {
+            return None;
+        }
+        let why = readable(&self.bytes).err()?;
+        let next = self.header.next_offset();
+        let then = format!("seek them to {next}, or delete the records below {next} (kafka-delete-records)");
+        Some(format!("consumers cannot read the batch and stop at it ({why}): {then}"))
     }
 
     /// What is wrong with it, if anything.

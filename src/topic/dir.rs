@@ -1,5 +1,5 @@
-//! One folder of `log.dirs`: who owns it, how it was left, and the opening, check-pointing and closing of the
-//! logs in it.
+//! One folder of `log.dirs`: who owns it, how it was left, and the opening and check-pointing of the logs in
+//! it. `creating.rs` makes new ones, `closing.rs` closes them, `removal.rs` removes them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,11 @@ use braid_storage::{Disk, Error, Log, OpenMode};
 use parking_lot::Mutex;
 use tracing::{error, warn};
 
-use super::partition::{Home, Partition};
-use super::points::{Key, Points};
+use super::fault::Fault;
+use super::home::{Home, fail};
+use super::partition::Partition;
+use super::points::{Key, LogPoints, Points};
+use super::removal::Leftover;
 use super::settings::{log_config, settings};
 use crate::cluster::TopicImage;
 use crate::config::{BrokerConfig, Durability, TopicConfig};
@@ -24,8 +27,10 @@ use crate::config::{BrokerConfig, Durability, TopicConfig};
 /// A folder of `log.dirs`, owned by this process until dropped.
 pub struct LogDir {
     path: Arc<Path>,
-    disk: Arc<dyn Disk>,
+    pub(super) disk: Arc<dyn Disk>,
     clean: bool,
+    /// Is this start the first of ours, on what another broker left?
+    foreign: bool,
     meta: Option<MetaProperties>,
     flusher: Arc<Flusher>,
     failed: Arc<AtomicBool>,
@@ -35,7 +40,9 @@ pub struct LogDir {
     found: Vec<String>,
     /// How many partitions lie here.
     pub(super) partitions: AtomicUsize,
-    _lock: Option<DirLock>,
+    /// Directories of partitions that are to be removed.
+    pub(super) leftovers: Mutex<Vec<Leftover>>,
+    lock: Option<DirLock>,
 }
 
 /// A partition to open: its topic, its number, its topic's config.
@@ -64,6 +71,14 @@ impl LogDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             listed => listed.map_err(at)?,
         };
+        let is_log = |entry: &&Entry| {
+            entry.is_dir && entry.name != crate::cluster::FOLDER && partition_of_folder(&entry.name).is_some()
+        };
+        let logs = entries.iter().filter(is_log).count();
+        if !clean && points.lock().is_empty() && logs > 0 {
+            let path = path.display();
+            warn!(%path, logs, "the recovery points are missing or empty: every log is read from its start");
+        }
         let failed = Arc::new(AtomicBool::new(false));
         let tell = {
             let (path, failed) = (path.to_owned(), failed.clone());
@@ -74,24 +89,31 @@ impl LogDir {
             path: path.into(),
             disk,
             clean,
+            foreign: false,
             meta,
             flusher: Arc::new(flusher),
             failed,
             points,
             found: entries.into_iter().filter(|entry| entry.is_dir).map(|entry| entry.name).collect(),
             partitions: AtomicUsize::new(0),
-            _lock: lock,
+            leftovers: Mutex::default(),
+            lock,
         })
     }
 
     /// The cluster that the folder says it belongs to.
     pub(super) fn cluster_id(&self) -> Option<&str> {
-        self.meta.as_ref().map(|meta| meta.cluster_id.as_str())
+        self.meta.as_ref()?.cluster_id.as_deref()
     }
 
     /// The id of the folder itself (KIP-858); none before it is claimed.
     pub fn directory_id(&self) -> Option<Uuid> {
-        self.meta.as_ref().map(|meta| Uuid(*meta.directory_id.as_bytes()))
+        Some(Uuid(*self.meta.as_ref()?.directory_id?.as_bytes()))
+    }
+
+    /// Was it ever claimed, by this broker or another?
+    pub(super) fn is_used(&self) -> bool {
+        self.meta.is_some()
     }
 
     /// Its path.
@@ -105,7 +127,7 @@ impl LogDir {
     }
 
     /// Was it left by a broker that could not close its logs?
-    pub(super) fn must_be_checked(&self) -> bool {
+    pub fn must_be_checked(&self) -> bool {
         !self.clean && !self.points.lock().is_empty()
     }
 
@@ -118,24 +140,25 @@ impl LogDir {
     /// Whose folder it is, if it is not this broker's.
     pub(super) fn owner(&self, cluster_id: &str, node_id: i32) -> Option<String> {
         let dir = self.path.display();
-        match self.meta.as_ref()? {
-            meta if meta.cluster_id != cluster_id => {
-                let theirs = &meta.cluster_id;
+        let meta = self.meta.as_ref()?;
+        match (&meta.cluster_id, meta.node_id) {
+            (Some(theirs), _) if theirs != cluster_id => {
                 Some(format!("{dir} belongs to cluster {theirs}, but the metadata to cluster {cluster_id}"))
             }
-            meta if meta.node_id != node_id => {
-                let theirs = meta.node_id;
+            (_, Some(theirs)) if theirs != node_id => {
                 Some(format!("{dir} belongs to node.id={theirs}, but this broker has node.id={node_id}"))
             }
             _ => None,
         }
     }
 
-    /// Marks the folder as this broker's, if it is nobody's yet.
+    /// Marks the folder as this broker's, if it is nobody's yet, or does not say all that it should: that of
+    /// a Kafka with ZooKeeper (version 0), or from before directories had ids.
     pub(super) fn claim(&mut self, cluster_id: &str, node_id: i32) -> Result<(), Error> {
-        if self.meta.is_none() {
-            let directory_id = uuid::Uuid::new_v4();
-            let meta = MetaProperties { cluster_id: cluster_id.to_owned(), node_id, directory_id };
+        if !self.meta.as_ref().is_some_and(MetaProperties::is_complete) {
+            let known = self.meta.as_ref().and_then(|meta| meta.directory_id);
+            let directory_id = known.unwrap_or_else(uuid::Uuid::new_v4);
+            let meta = MetaProperties::new(cluster_id, node_id, directory_id);
             meta.write(&*self.disk, &self.path)?;
             self.keep_folder()?;
             self.meta = Some(meta);
@@ -143,12 +166,17 @@ impl LogDir {
         Ok(())
     }
 
-    /// Makes a folder that may just have been created survive a power cut, and those above it likewise.
+    /// The logs in it are another broker's: see [`OpenMode::Foreign`].
+    pub(super) fn adopt(&mut self) {
+        self.foreign = true;
+    }
+
+    /// Makes a folder that may just have been created survive a power cut, and those above it.
     fn keep_folder(&self) -> Result<(), Error> {
         for above in self.path.ancestors().skip(1) {
             let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
             match self.disk.sync_dir(above) {
-                // Whoever may not look into a folder did not create what is in it.
+                // No permission: what is in it existed before us.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
                 synced => synced.map_err(|source| Error::Io { path: above.to_owned(), source })?,
             }
@@ -156,25 +184,25 @@ impl LogDir {
         Ok(())
     }
 
-    /// Opens a partition. At the start of the broker it is recovered if the last one did not end cleanly;
-    /// later on it is new.
+    /// Opens a partition at the start of the broker; recovers it if the last stop was not clean.
     pub(super) fn open_one(
         &self,
         (topic, index, config): &Wanted,
         broker: &BrokerConfig,
         now_ms: i64,
-        at_start: bool,
     ) -> Result<Arc<Partition>, Error> {
         let (dir, key) = (self.folder(&topic.name, *index), (topic.name.to_string(), *index));
         let remains = self.examine(&dir, topic.id)?;
-        let (recovery_point, start) = self.points_of(&dir, &key, &remains, at_start)?;
+        let (recovery_point, start) = self.points_of(&dir, &key, &remains)?;
         if remains != (Remains::Log { named: true }) {
             checkpoint::write_topic_id(&*self.disk, &dir, &uuid::Uuid::from_bytes(topic.id.0))?;
         }
-        let mode = match self.clean || !at_start {
-            true => OpenMode::Clean,
-            false => recovery_point
-                .map_or(OpenMode::Unknown, |recovery_point| OpenMode::Recover { recovery_point }),
+        let mode = match recovery_point {
+            // Also after a clean stop: its last segment may be of a format that we do not read.
+            Some(recovery_point) if self.foreign => OpenMode::Foreign { recovery_point },
+            _ if self.clean => OpenMode::Clean,
+            Some(recovery_point) => OpenMode::Recover { recovery_point },
+            None => OpenMode::Unknown,
         };
         let settings = settings(config);
         // Of what a killed broker left, everything becomes visible: only as durable as the topic asks for.
@@ -210,29 +238,28 @@ impl LogDir {
 
     /// Is this the folder of the topic of that id? None if it does not tell.
     pub(super) fn is_of(&self, dir: &Path, id: Uuid) -> Option<bool> {
+        self.topic_of(dir).map(|found| found == id)
+    }
+
+    /// The topic that a partition's directory says it belongs to.
+    pub(super) fn topic_of(&self, dir: &Path) -> Option<Uuid> {
         let found = checkpoint::read_topic_id(&*self.disk, dir).unwrap_or_else(|error| {
-            warn!(%error, "it is written anew");
+            warn!(%error, "the partition's directory does not name its topic");
             None
         });
-        found.map(|found| found.as_bytes() == &id.0)
+        found.map(|found| Uuid(*found.as_bytes()))
     }
 
     /// The recovery point and the start of a log. One that begins must not inherit those of a deleted log of
     /// the same name: it would seem to have lost what it never had. A deleted topic's are forgotten with it,
     /// so that at the start of the broker they are the log's own: one that had records and is gone is not
-    /// begun anew, unless somebody left an empty folder in its place.
-    fn points_of(
-        &self,
-        dir: &Path,
-        key: &Key,
-        remains: &Remains,
-        at_start: bool,
-    ) -> Result<(Option<i64>, i64), Error> {
+    /// begun again, unless somebody left an empty folder in its place.
+    fn points_of(&self, dir: &Path, key: &Key, remains: &Remains) -> Result<(Option<i64>, i64), Error> {
         let mut points = self.points.lock();
         let (recovery_point, start) = points.of(key);
         match remains {
             Remains::Log { .. } => return Ok((recovery_point, start)),
-            Remains::None if at_start && recovery_point.unwrap_or(0).max(start) > 0 => {
+            Remains::None if recovery_point.unwrap_or(0).max(start) > 0 => {
                 let why = "the log is gone, but the recovery point says that it had records";
                 return Err(Error::Corrupt { path: dir.to_owned(), offset: start, why });
             }
@@ -252,8 +279,41 @@ impl LogDir {
         recovery_point.unwrap_or(0).max(start) > 0
     }
 
-    /// Writes down that logs have begun: of one that no recovery point is known of anything is believed
+    /// Writes down that logs begin: of one that no recovery point is known of anything is believed
     /// ([`OpenMode::Unknown`]), also a hole that a crash made.
+    pub(super) fn begin(&self, keys: impl Iterator<Item = Key>) -> Result<(), Error> {
+        let mut points = self.points.lock();
+        let keys: Vec<Key> = keys.collect();
+        keys.iter().for_each(|key| points.begin(key.clone()));
+        let written = points.write(&*self.disk, &self.path);
+        written.inspect_err(|_| {
+            points.keep(|key| !keys.contains(key));
+        })
+    }
+
+    /// Whether the checkpoints on disk say of this log that it begins, and nothing else.
+    pub(super) fn has_just_begun(&self, key: &Key) -> bool {
+        self.points.lock().of(key) == (Some(0), 0)
+    }
+
+    /// Sets the points of a log that is closed; they are written with all others.
+    pub(super) fn set_points(&self, key: Key, log: &Log) {
+        self.points.lock().set(key, LogPoints::of(log));
+    }
+
+    /// Forgets a log that did not come to be.
+    pub(super) fn forget_one(&self, key: &Key) {
+        self.points.lock().forget(key);
+    }
+
+    /// Forgets the points of partitions; writes the checkpoints if that is needed.
+    pub(super) fn forget(&self, partitions: &[Arc<Partition>], write: bool) -> Result<(), Error> {
+        let mut points = self.points.lock();
+        let forgotten = partitions.iter().filter(|partition| points.forget(&partition.key())).count();
+        if write && forgotten > 0 { points.write(&*self.disk, &self.path) } else { Ok(()) }
+    }
+
+    /// Writes the checkpoints.
     pub(super) fn keep_points(&self) -> Result<(), Error> {
         self.points.lock().write(&*self.disk, &self.path)
     }
@@ -267,53 +327,6 @@ impl LogDir {
         }
     }
 
-    /// Gives the folder of no topic of this cluster a name that nothing takes for a partition's.
-    pub(super) fn put_aside(&self, dir: &Path) -> Result<(), Error> {
-        let mut stray = dir.as_os_str().to_owned();
-        stray.push(format!(".{}-stray", uuid::Uuid::new_v4().simple()));
-        warn!(
-            "{} belongs to no topic of this cluster; it is kept as {}",
-            dir.display(),
-            Path::new(&stray).display()
-        );
-        let renamed = self.disk.rename(dir, Path::new(&stray));
-        renamed.map_err(|source| Error::Io { path: dir.to_owned(), source })
-    }
-
-    /// Removes what deleted topics left behind, and puts aside the folders of partitions that are not known.
-    pub(super) fn sweep(&self, known: impl Fn(&str, i32) -> bool) -> Result<(), Error> {
-        for name in &self.found {
-            let dir = self.path.join(name);
-            if name.ends_with("-delete") {
-                self.disk.remove(&dir).map_err(|source| Error::Io { path: dir, source })?;
-            } else if partition_of_folder(name).is_some_and(|(topic, index)| !known(topic, index))
-                && name != crate::cluster::FOLDER
-            {
-                self.put_aside(&dir)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Deletes the files of partitions of this folder, and forgets their points. Readers that are at them may
-    /// finish.
-    pub(super) fn delete(&self, partitions: &[Arc<Partition>]) {
-        // A round of checkpoints under way skips what is offline.
-        partitions.iter().for_each(|partition| partition.go_offline());
-        let mut points = self.points.lock();
-        let forgotten = partitions.iter().filter(|partition| points.forget(&partition.key())).count();
-        let forget = if forgotten > 0 { points.write(&*self.disk, &self.path) } else { Ok(()) };
-        drop(points);
-        let removed = partitions.iter().map(|partition| {
-            self.partitions.fetch_sub(1, Ordering::Relaxed);
-            let dir = self.folder(partition.topic(), partition.index());
-            partition.delete_log().unwrap_or_else(|| braid_storage::dir::delete(&*self.disk, &dir))
-        });
-        for error in std::iter::once(forget).chain(removed).filter_map(Result::err) {
-            error!(%error, "the files of a deleted topic could not be removed; the next start tries again");
-        }
-    }
-
     /// Writes down what recovery would otherwise have to find out, and where the logs start. One log that
     /// cannot tell keeps the points it had. With `sync`, what was written without a sync is synced before.
     pub(super) fn checkpoint(&self, partitions: &[Arc<Partition>], sync: bool) -> Result<(), Error> {
@@ -324,27 +337,25 @@ impl LogDir {
         let mut points = self.points.lock();
         let mut moved = Vec::with_capacity(partitions.len());
         for partition in partitions {
-            let written = partition.with_log(|log| {
-                log.checkpoint()?;
-                Ok::<_, Error>((log.synced_offset(), log.start_offset(), log.first_base_offset()))
-            });
-            match written {
-                Ok(Ok((recovery, start, first))) => {
-                    points.set(partition.key(), recovery, start, first);
-                    moved.push((partition, recovery));
+            match partition.checkpoint() {
+                Ok(now) => {
+                    points.set(partition.key(), now);
+                    moved.push((partition, now.recovery));
                 }
-                Ok(Err(error)) => {
-                    error!(%error, "this log keeps its recovery point");
+                Err(Fault::Storage(error)) => {
+                    let (topic, partition) = (&**partition.topic(), partition.index());
+                    error!(topic, partition, %error, "the log keeps its old recovery point");
                     self.home().judge(&error);
                 }
+                // Closed.
                 Err(_) => {}
             }
         }
         points.write(&*self.disk, &self.path).inspect_err(|error| self.home().judge(error))?;
         drop(points);
         for (partition, recovery) in moved {
-            // One that has gone offline since needs no news.
-            let _ = partition.with_log(|log| log.checkpointed(recovery));
+            // One that has been closed since does not need it.
+            let _ = partition.checkpointed(recovery);
         }
         Ok(())
     }
@@ -353,56 +364,40 @@ impl LogDir {
     pub(super) fn save_starts(&self, partitions: &[Arc<Partition>]) -> Result<(), Error> {
         let mut points = self.points.lock();
         for partition in partitions {
-            let starts = partition.with_log(|log| (log.start_offset(), log.first_base_offset()));
-            if let Ok((start, first)) = starts {
-                points.set_start(partition.key(), start, first);
+            if let Ok(now) = partition.look(LogPoints::of) {
+                points.set_start(partition.key(), now);
             }
         }
         points.write_starts(&*self.disk, &self.path).inspect_err(|error| self.home().judge(error))
     }
 
-    /// Syncs and closes all logs; if every one could be, leaves the mark of a clean shutdown.
-    pub(super) fn close(&self, partitions: &[Arc<Partition>]) -> Result<(), Error> {
-        let mut open = 0;
-        let mut finished: Vec<Arc<dyn Dirty>> = Vec::new();
-        for partition in partitions {
-            match partition.with_log(Log::finish) {
-                Ok(Ok(())) => finished.push(partition.clone()),
-                Ok(Err(error)) => {
-                    error!(%error, "a log could not be closed");
-                    open += 1;
-                }
-                Err(_) => open += 1,
-            }
-        }
-        self.flush(finished)?;
-        self.checkpoint(partitions, false)?;
-        if open == 0 {
-            return checkpoint::mark_clean(&*self.disk, &self.path);
-        }
-        let dir = self.path.display();
-        warn!("{open} logs in {dir} could not be closed: the next start checks all that are there");
-        Ok(())
-    }
-
-    fn flush(&self, logs: Vec<Arc<dyn Dirty>>) -> Result<(), Error> {
+    /// Syncs these logs now.
+    pub(super) fn flush(&self, logs: Vec<Arc<dyn Dirty>>) -> Result<(), Error> {
         self.flusher.flush(logs).map_err(|source| {
             fail(&self.path, &self.failed, &source);
             Error::Io { path: self.path.to_path_buf(), source }
         })
     }
 
+    /// Takes the directory offline if it was removed, moved away or replaced: what is written to files
+    /// without a name is lost.
+    pub(super) fn check(&self) {
+        let Some(lock) = self.lock.as_ref().filter(|_| !self.failed.load(Ordering::Acquire)) else { return };
+        let marked = || match self.meta.is_some() && !self.path.join(checkpoint::META_PROPERTIES).exists() {
+            true => Err(io::Error::new(io::ErrorKind::NotFound, "its contents were removed")),
+            false => Ok(()),
+        };
+        if let Err(error) = lock.check().and_then(|()| marked()) {
+            let why = format!("while the broker ran, {error}; what was written to it meanwhile may be lost");
+            let error = io::Error::new(error.kind(), why);
+            fail(&self.path, &self.failed, &error);
+            self.flusher.give_up(&error);
+        }
+    }
+
     /// Why nothing in this folder can be written any more, if so.
     pub fn failure(&self) -> Option<io::Error> {
         self.flusher.failure()
-    }
-}
-
-/// Takes all of a folder offline.
-pub(super) fn fail(path: &Path, failed: &AtomicBool, error: &io::Error) {
-    if !failed.swap(true, Ordering::AcqRel) {
-        let dir = path.display();
-        error!(%error, "log folder {dir} failed and is offline; restart the broker once it is mended");
     }
 }
 

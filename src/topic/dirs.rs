@@ -5,20 +5,22 @@
 //! so that an unmounted one is not taken for a new one.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use braid_protocol::Uuid;
 use braid_storage::{Disk, Error};
-use tracing::{error, warn};
+use tracing::error;
 
+use super::descriptors::Descriptors;
 use super::dir::{LogDir, Wanted, partition_of_folder};
+use super::home::Home;
 use super::known::{self, Known};
 use super::opening;
-use super::partition::{Home, Partition};
+use super::partition::Partition;
 use super::points::Key;
+use super::status::Closed;
 use crate::cluster::Image;
 use crate::config::BrokerConfig;
 
@@ -70,7 +72,7 @@ pub(super) struct Slot {
 pub(super) enum Place {
     /// In this folder.
     In(usize),
-    /// Nowhere: this folder, where it must be, cannot be used.
+    /// Nowhere: this folder, where it must be, cannot be used, or no more files can be opened.
     Offline(usize),
 }
 
@@ -79,6 +81,7 @@ pub struct LogDirs {
     pub(super) slots: Vec<Slot>,
     pub(super) threads: usize,
     disk: Arc<dyn Disk>,
+    descriptors: Descriptors,
 }
 
 impl LogDirs {
@@ -105,9 +108,10 @@ impl LogDirs {
             let why = format!("is not named in log.dirs; {}", known.what_to_do(first));
             slots.push(Slot { path: path.as_path().into(), dir: Err(why) });
         }
-        let dirs = LogDirs { slots, threads: threads.max(1) as usize, disk: disk.clone() };
+        let (threads, descriptors) = (threads.max(1) as usize, Descriptors::new(disk.clone()));
+        let dirs = LogDirs { slots, threads, disk: disk.clone(), descriptors };
         for (path, why) in dirs.offline() {
-            error!("log folder {} cannot be used, and its partitions are offline: {why}", path.display());
+            error!(log_dir = %path.display(), why, "log directory unusable, its partitions are offline");
         }
         dirs.check_first(first)?;
         Ok(dirs)
@@ -120,18 +124,27 @@ impl LogDirs {
             return Err(OpenError::Elsewhere(dir.path().to_owned()));
         }
         // A disk that is not mounted must not become a new cluster over the data of an old one.
-        let is_used = |dir: &LogDir| dir.cluster_id().is_some();
-        match self.usable().find(|dir| is_used(dir)) {
-            Some(used) if !self.first().is_some_and(is_used) => {
+        match self.usable().find(|dir| dir.is_used()) {
+            Some(used) if !self.first().is_some_and(LogDir::is_used) => {
                 Err(OpenError::Empty { first: first.to_owned(), used: used.path().to_owned() })
             }
             _ => Ok(()),
         }
     }
 
+    /// The descriptors that the logs share with clients.
+    pub fn descriptors(&self) -> &Descriptors {
+        &self.descriptors
+    }
+
     /// The folder with the metadata.
     pub fn first(&self) -> Option<&LogDir> {
         self.usable().next()
+    }
+
+    /// Whether the directory with the metadata has failed: then nothing can be changed any more.
+    pub fn first_failed(&self) -> bool {
+        self.first().is_none_or(|dir| dir.failure().is_some())
     }
 
     /// The folders that could be opened.
@@ -168,8 +181,8 @@ impl LogDirs {
             match dir.claim(cluster_id, node_id) {
                 Err(error) if n == 0 => return Err(error.into()),
                 Err(error) => {
-                    let dir = slot.path.display();
-                    error!(%error, "log folder {dir} cannot be used, and its partitions are offline");
+                    let log_dir = slot.path.display();
+                    error!(%log_dir, %error, "log directory unusable, its partitions are offline");
                     slot.dir = Err(error.to_string());
                 }
                 Ok(()) => {}
@@ -179,6 +192,11 @@ impl LogDirs {
         let others = self.usable().skip(1).filter_map(|dir| Some((dir.directory_id()?, dir.path())));
         let others: Vec<(Uuid, &Path)> = others.collect();
         Ok(Known::read(&*self.disk, first.path())?.remember(&*self.disk, first.path(), &others)?)
+    }
+
+    /// The logs in the directories are another broker's, and become ours.
+    pub fn adopt(&mut self) {
+        self.slots.iter_mut().filter_map(|slot| slot.dir.as_mut().ok()).for_each(LogDir::adopt);
     }
 
     /// Opens the partitions of a broker that starts, in the order given: those whose log cannot be opened are
@@ -195,9 +213,9 @@ impl LogDirs {
             let Ok(dir) = &slot.dir else { continue };
             let is_here =
                 |key: &Key| is_known(image, &key.0, key.1) && homes.get(key).is_none_or(|home| *home == n);
-            let swept = dir.sweep(|topic, index| is_known(image, topic, index));
-            if let Err(error) = swept.and(dir.forget_others(is_here)) {
-                error!(%error, "what deleted topics left behind could not be removed");
+            dir.sweep(image);
+            if let Err(error) = dir.forget_others(is_here) {
+                error!(%error, "the recovery points of deleted topics could not be removed");
             }
             let here = homes.values().filter(|home| **home == n).count();
             dir.partitions.store(here, Ordering::Relaxed);
@@ -217,57 +235,29 @@ impl LogDirs {
                 (None, None) => self.put(self.emptiest().unwrap_or_default()),
             }
         };
-        let places: Vec<Place> = wanted.iter().map(place).collect();
-        Ok(opening::open_all(self, wanted, &places, broker, now_ms, true)?)
-    }
-
-    /// Opens new partitions, in the order given, each in the folder with the fewest.
-    pub fn create(
-        &self,
-        wanted: &[Wanted],
-        broker: &BrokerConfig,
-        now_ms: i64,
-    ) -> Result<Vec<Arc<Partition>>, Error> {
-        let mut places = Vec::with_capacity(wanted.len());
-        let full =
-            || Error::Io { path: "log.dirs".into(), source: io::Error::other("no folder works any more") };
-        for (topic, index, _) in wanted {
-            // An attempt that failed half way has left a folder somewhere.
-            let begun = |slot: &Slot| match &slot.dir {
-                Ok(dir) => self.disk.list(&dir.folder(&topic.name, *index)).is_ok(),
-                Err(_) => false,
-            };
-            let home = self.slots.iter().position(begun).or_else(|| self.emptiest()).ok_or_else(full)?;
-            places.push(self.put(home));
+        let mut places: Vec<Place> = wanted.iter().map(place).collect();
+        // The newest ones find no descriptors left.
+        for place in places.iter_mut().skip(self.descriptors.partitions_max()) {
+            let (Place::In(home) | Place::Offline(home)) = *place;
+            *place = Place::Offline(home);
         }
-        let opened = opening::open_all(self, wanted, &places, broker, now_ms, false).and_then(|opened| {
-            let new = |n: usize| places.iter().any(|place| matches!(place, Place::In(home) if *home == n));
-            let dirs = self.slots.iter().enumerate().filter(|(n, _)| new(*n));
-            dirs.filter_map(|(_, slot)| slot.dir.as_ref().ok()).try_for_each(LogDir::keep_points)?;
-            Ok(opened)
-        });
-        if opened.is_err() {
-            for place in places {
-                if let Place::In(n) = place
-                    && let Some(Slot { dir: Ok(dir), .. }) = self.slots.get(n)
-                {
-                    dir.partitions.fetch_sub(1, Ordering::Relaxed);
-                }
-            }
-        }
-        opened
+        Ok(opening::open_all(self, wanted, &places, broker, now_ms))
     }
 
     /// Counts a partition that comes to this folder.
     fn put(&self, n: usize) -> Place {
-        if let Some(Slot { dir: Ok(dir), .. }) = self.slots.get(n) {
-            dir.partitions.fetch_add(1, Ordering::Relaxed);
-        }
+        self.count(n);
         Place::In(n)
     }
 
+    pub(super) fn count(&self, n: usize) {
+        if let Some(Slot { dir: Ok(dir), .. }) = self.slots.get(n) {
+            dir.partitions.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// The folder with the fewest partitions.
-    fn emptiest(&self) -> Option<usize> {
+    pub(super) fn emptiest(&self) -> Option<usize> {
         let healthy = self.slots.iter().enumerate().filter_map(|(n, slot)| {
             let dir = slot.dir.as_ref().ok().filter(|dir| dir.failure().is_none())?;
             Some((dir.partitions.load(Ordering::Relaxed), n))
@@ -304,6 +294,15 @@ impl LogDirs {
                 _ => ours.push((n, folder)),
             }
         }
+        // What a creation left that came to nothing has nothing in it.
+        if let [_, _] = ours.as_slice()
+            && let Some(unused) = ours.iter().position(|(n, folder)| self.is_unused(*n, folder))
+        {
+            let (n, folder) = ours.remove(unused);
+            if let Some(Slot { dir: Ok(dir), .. }) = self.slots.get(n) {
+                braid_storage::dir::delete(&*dir.disk, &folder)?;
+            }
+        }
         match ours.as_slice() {
             [(n, _)] => Ok(*n),
             [(_, one), (_, other), ..] => Err(OpenError::Twice {
@@ -313,6 +312,11 @@ impl LogDirs {
             }),
             [] => Ok(one),
         }
+    }
+
+    fn is_unused(&self, n: usize, folder: &Path) -> bool {
+        let dir = self.slots.get(n).and_then(|slot| slot.dir.as_ref().ok());
+        dir.is_some_and(|dir| dir.is_unused(folder).unwrap_or(false))
     }
 
     /// What a partition of this folder needs of it.
@@ -328,7 +332,7 @@ impl LogDirs {
     }
 
     /// The partitions of each folder that could be opened.
-    fn by_folder<'a>(
+    pub(super) fn by_folder<'a>(
         &'a self,
         partitions: &[Arc<Partition>],
     ) -> impl Iterator<Item = (&'a LogDir, Vec<Arc<Partition>>)> {
@@ -365,20 +369,29 @@ impl LogDirs {
         self.each(partitions, |dir, here| if here.is_empty() { Ok(()) } else { dir.save_starts(here) })
     }
 
-    /// Deletes the files of partitions. Readers that are at them may finish.
-    pub fn delete(&self, partitions: &[Arc<Partition>]) {
-        partitions.iter().for_each(|partition| partition.go_offline());
+    /// Deletes the files of a topic's partitions. Readers that are at them may finish.
+    pub fn delete(&self, topic: Uuid, partitions: &[Arc<Partition>]) {
+        partitions.iter().for_each(|partition| partition.shut(Closed::Deleted));
         for (dir, here) in self.by_folder(partitions).filter(|(_, here)| !here.is_empty()) {
-            dir.delete(&here);
+            dir.delete(topic, &here);
         }
     }
 
-    /// Syncs and closes all logs, and leaves the mark of a clean shutdown in every folder where all could be.
-    pub fn close(&self, partitions: &[Arc<Partition>]) -> Result<(), Error> {
-        for (path, _) in self.state().into_iter().filter(|(_, wrong)| wrong.is_some()) {
-            warn!("log folder {} is offline: the next start checks what is there", path.display());
-        }
-        self.each(partitions, LogDir::close)
+    /// Whether nothing is left on any disk of a topic that was deleted, as far as can be seen.
+    pub fn is_removed(&self, topic: Uuid) -> bool {
+        let removed = |slot: &Slot| {
+            slot.dir.as_ref().is_ok_and(|dir| dir.failure().is_none() && !dir.has_leftover_of(topic))
+        };
+        self.slots.iter().all(removed)
+    }
+
+    /// Takes directories offline that were removed or replaced while they were in use, and tries again to
+    /// remove what could not be removed before. Cheap unless there is such a thing.
+    pub fn watch(&self) {
+        self.usable().for_each(|dir| {
+            dir.check();
+            dir.remove_leftovers();
+        });
     }
 }
 

@@ -4,6 +4,8 @@ use braid_protocol::ErrorCode;
 use braid_storage::producers::ProducerError;
 use braid_storage::{AppendError, Error, Invalid, ReadError, Refusal};
 
+use super::status::Closed;
+
 /// Why a partition said no.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
@@ -19,9 +21,9 @@ pub enum Fault {
     /// The disk, or what is on it.
     #[error(transparent)]
     Storage(#[from] Error),
-    /// The log folder failed before, or a thread died in the middle of an append.
-    #[error("the partition is offline; see the first error in the broker's log")]
-    Offline,
+    /// The partition is not served, or not any more.
+    #[error("{}", .0.reason())]
+    Closed(Closed),
 }
 
 impl Fault {
@@ -62,7 +64,7 @@ impl Fault {
                 Error::Corrupt { .. } => ErrorCode::CORRUPT_MESSAGE,
                 _ => ErrorCode::KAFKA_STORAGE_ERROR,
             },
-            Fault::Offline => ErrorCode::KAFKA_STORAGE_ERROR,
+            Fault::Closed(why) => why.code(),
         }
     }
 }

@@ -35,8 +35,9 @@ impl Known {
 
     /// The folders that are at none of these paths any more.
     pub(super) fn lost(&self, disk: &dyn Disk, paths: &[PathBuf]) -> Vec<PathBuf> {
-        let id =
-            |path: &PathBuf| MetaProperties::read(disk, path).ok().flatten().map(|meta| meta.directory_id);
+        let id = |path: &PathBuf| {
+            MetaProperties::read(disk, path).ok().flatten().and_then(|meta| meta.directory_id)
+        };
         let there: Vec<Uuid> = paths.iter().filter_map(id).map(|id| Uuid(*id.as_bytes())).collect();
         let lost = self.folders.iter().filter(|(id, _)| !there.contains(id));
         lost.map(|(_, path)| path.clone()).collect()

@@ -1,14 +1,23 @@
 //! Topics and their partitions, as this broker holds them: by name, by id, by number.
 
+mod closing; // many logs at once, with few descriptors
+mod creating; // new partitions
+mod descriptors; // who may have how many files open
 mod dir; // one folder of log.dirs
 mod dirs; // all of them
+mod epochs; // leader epochs
 mod fault; // why a partition says no
+mod home; // the log directory, as its partitions see it
 mod known; // which folders there were
 mod opening; // many logs at once
 mod partition;
 mod points;
 mod read;
+mod retain; // deletes old records
+mod removal; // directories that are not needed any more
 mod settings;
+mod state; // a partition's lock
+mod status; // open, or closed for a reason
 mod turn;
 mod wait;
 
@@ -18,16 +27,20 @@ use std::sync::Arc;
 use braid_protocol::Uuid;
 use parking_lot::RwLock;
 
-use crate::cluster::TopicImage;
+use crate::cluster::{NAME_MAX, TopicImage};
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::metrics::TopicMetrics;
 
+pub use closing::CloseError;
+pub use descriptors::Descriptors;
 pub use dir::{LogDir, Wanted, partition_of_folder};
 pub use dirs::{LogDirs, OpenError};
 pub use fault::Fault;
-pub use partition::{Home, LEADER_EPOCH, Marker, Partition, Settings};
+pub use home::Home;
+pub use partition::{Marker, Partition};
 pub use read::{Isolation, Read};
-pub use settings::configure;
+pub use settings::{Settings, configure};
+pub use status::Closed;
 pub use turn::SyncTurn;
 pub use wait::Waiter;
 
@@ -61,7 +74,7 @@ impl Topic {
         self.config.read().clone()
     }
 
-    /// Goes by another config, in all its partitions.
+    /// Applies another config, to all its partitions.
     pub fn configure(&self, config: TopicConfig, broker: &BrokerConfig) {
         self.partitions().iter().for_each(|partition| configure(partition, &config, broker));
         *self.config.write() = Arc::new(config);
@@ -107,6 +120,10 @@ struct Maps {
 impl Topics {
     /// The topic of this name.
     pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
+        // A client may name one of 32 KB for each of many partitions.
+        if name.len() > NAME_MAX {
+            return None;
+        }
         self.maps.read().by_name.get(name).cloned()
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use braid_storage::Error;
 use tracing::{error, info};
 
-use super::dir::Wanted;
+use super::dir::{LogDir, Wanted};
 use super::dirs::{LogDirs, Place};
 use super::partition::Partition;
 use super::settings::settings;
@@ -19,19 +19,21 @@ use crate::config::BrokerConfig;
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_secs(3);
 
-type Opened = Result<Arc<Partition>, Error>;
+/// Partitions that cannot be opened are named one by one up to this many.
+const TOLD_MAX: usize = 10;
 
-/// Opens partitions at their places, and returns them in the order wanted. At the start, one that cannot be
-/// opened is offline; later on that is an error.
+/// What became of a partition.
+pub(super) type Opened = Result<Arc<Partition>, Error>;
+
+/// Opens partitions of a broker that starts at their places, and returns them in the order wanted. One that
+/// cannot be opened is offline.
 pub(super) fn open_all(
     dirs: &LogDirs,
     wanted: &[Wanted],
     places: &[Place],
     broker: &BrokerConfig,
     now_ms: i64,
-    at_start: bool,
-) -> Result<Vec<Arc<Partition>>, Error> {
-    let begin = Instant::now();
+) -> Vec<Arc<Partition>> {
     let mut queues: Vec<Vec<usize>> = dirs.slots.iter().map(|_| Vec::new()).collect();
     for (n, place) in places.iter().enumerate() {
         if let Place::In(home) = place
@@ -40,18 +42,52 @@ pub(super) fn open_all(
             queue.push(n);
         }
     }
+    for (slot, queue) in dirs.slots.iter().zip(&queues) {
+        if slot.dir.as_ref().is_ok_and(LogDir::must_be_checked) && !queue.is_empty() {
+            let (log_dir, logs) = (slot.path.display(), queue.len());
+            info!(%log_dir, logs, "the last shutdown was not clean: recovering the logs");
+        }
+    }
+    let open = |dir: &LogDir, one: &Wanted| dir.open_one(one, broker, now_ms);
+    let mut opened = each(dirs, wanted, &queues, open, true);
+    let mut partitions = Vec::with_capacity(wanted.len());
+    let mut offline = Offline::default();
+    for (n, (one, place)) in wanted.iter().zip(places).enumerate() {
+        let (Place::In(home) | Place::Offline(home)) = *place;
+        partitions.push(match opened.remove(&n) {
+            Some(Ok(partition)) => partition,
+            Some(Err(error)) => {
+                offline.add(one, &error);
+                unopened(dirs, one, home)
+            }
+            None => {
+                // That a directory is offline has been logged.
+                offline.no_descriptors += usize::from(n >= dirs.descriptors().partitions_max());
+                unopened(dirs, one, home)
+            }
+        });
+    }
+    offline.complain(dirs, wanted.len());
+    partitions
+}
+
+/// Does the same with many partitions, each of the queue of its directory; several threads in each.
+pub(super) fn each(
+    dirs: &LogDirs,
+    wanted: &[Wanted],
+    queues: &[Vec<usize>],
+    open: impl Fn(&LogDir, &Wanted) -> Opened + Sync,
+    at_start: bool,
+) -> HashMap<usize, Opened> {
+    let (begin, open) = (Instant::now(), &open);
     let total: usize = queues.iter().map(Vec::len).sum();
     let done = &AtomicUsize::new(0);
-    let mut opened: HashMap<usize, Opened> = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let mut workers = Vec::new();
         // Nothing is ever sent: it tells when the last worker is gone.
         let (alive, watched) = channel::<()>();
-        for (slot, queue) in dirs.slots.iter().zip(&queues) {
+        for (slot, queue) in dirs.slots.iter().zip(queues) {
             let Ok(dir) = &slot.dir else { continue };
-            if at_start && !queue.is_empty() && dir.must_be_checked() {
-                let path = slot.path.display();
-                info!(logs = queue.len(), "the last shutdown was not clean: checking the logs in {path}");
-            }
             let next = Arc::new(AtomicUsize::new(0));
             for _ in 0..dirs.threads.min(queue.len()) {
                 let (next, alive) = (next.clone(), alive.clone());
@@ -60,7 +96,7 @@ pub(super) fn open_all(
                     let mut opened = Vec::new();
                     while let Some(n) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let Some(one) = wanted.get(*n) else { continue };
-                        opened.push((*n, dir.open_one(one, broker, now_ms, at_start)));
+                        opened.push((*n, open(dir, one)));
                         done.fetch_add(1, Ordering::Relaxed);
                     }
                     opened
@@ -69,35 +105,52 @@ pub(super) fn open_all(
         }
         drop(alive);
         while watched.recv_timeout(TELL_EVERY) == Err(RecvTimeoutError::Timeout) {
-            let done = done.load(Ordering::Relaxed);
-            info!("{done} of {total} logs opened after {} s", begin.elapsed().as_secs());
+            let (done, verb) = (done.load(Ordering::Relaxed), if at_start { "opened" } else { "created" });
+            info!("{done} of {total} logs {verb} after {} s", begin.elapsed().as_secs());
         }
         let joined = workers.into_iter().map(|w| w.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
         joined.flatten().collect()
-    });
-    let mut partitions = Vec::with_capacity(wanted.len());
-    for (n, (one, place)) in wanted.iter().zip(places).enumerate() {
-        let (Place::In(home) | Place::Offline(home)) = *place;
-        partitions.push(match opened.remove(&n) {
-            Some(Ok(partition)) => partition,
-            Some(Err(error)) if !at_start => return Err(error),
-            Some(Err(error)) => {
-                complain(one, &error);
-                unopened(dirs, one, home)
-            }
-            // That its folder is offline has been told.
-            None => unopened(dirs, one, home),
-        });
-    }
-    Ok(partitions)
+    })
 }
 
 fn unopened(dirs: &LogDirs, (topic, index, config): &Wanted, home: usize) -> Arc<Partition> {
     Arc::new(Partition::unopened(topic.name.clone(), *index, settings(config), dirs.home(home)))
 }
 
-/// Says what is wrong with a log, and what can be done.
-fn complain((topic, partition, _): &Wanted, error: &Error) {
-    let remedy = error.remedy();
-    error!(topic = %topic.name, partition, "this partition is offline: {error}; {remedy}");
+/// Partitions that could not be opened, and why.
+#[derive(Default)]
+struct Offline {
+    no_descriptors: usize,
+    others: usize,
+}
+
+impl Offline {
+    fn add(&mut self, (topic, partition, _): &Wanted, error: &Error) {
+        if error.is_out_of_files() {
+            self.no_descriptors += 1;
+            return;
+        }
+        if self.others < TOLD_MAX {
+            let remedy = error.remedy();
+            error!(topic = %topic.name, partition, %error, remedy, "this partition is offline");
+        }
+        self.others += 1;
+    }
+
+    fn complain(&self, dirs: &LogDirs, total: usize) {
+        if self.others > TOLD_MAX {
+            let more = self.others - TOLD_MAX;
+            error!(more, "more partitions are offline for such reasons; /healthz names some");
+        }
+        if self.no_descriptors > 0 {
+            let (offline, descriptors) = (self.no_descriptors, dirs.descriptors());
+            error!(
+                "{offline} of {total} partitions, the newest ones, are offline: the limit of {} open files \
+                 is enough for {} partitions; {}",
+                descriptors.limit(),
+                descriptors.partitions_max(),
+                descriptors.remedy()
+            );
+        }
+    }
 }

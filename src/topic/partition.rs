@@ -7,63 +7,27 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use std::time::Duration;
 
-use braid_storage::flush::{Dirty, Flusher};
-use braid_storage::retain::Deleted;
+use braid_storage::flush::Dirty;
 use braid_storage::{
-    Appended, BatchBuilder, Checked, Error, Log, LogConfig, Reach, ReadError, Rules, SyncPoint, TxnGuard,
-    TxnStatus, validate,
+    Appended, BatchBuilder, Checked, CleanedSegment, Log, LogConfig, Rules, SyncPoint, TxnGuard, TxnStatus,
+    Validation,
 };
 use bytes::Bytes;
-use parking_lot::{MappedMutexGuard, Mutex, MutexGuard, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::dir::fail;
 use super::fault::Fault;
+use super::home::Home;
+use super::points::LogPoints;
+use super::settings::Settings;
+use super::state::{Locked, State};
+use super::status::{Closed, Status};
 use super::turn::SyncTurn;
 use super::wait::{Moved, Waiter, Waiters};
 use crate::config::Durability;
-
-/// The leader epoch of every partition of a cluster of one: there is nobody to lose an election to.
-pub const LEADER_EPOCH: i32 = 0;
-
-/// What a partition needs to know of its topic's config.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// What a batch must be like.
-    pub rules: Rules,
-    /// What an acknowledgement means.
-    pub durability: Durability,
-    /// `flush.messages`: records that may lie unsynced under `written`.
-    pub flush_messages: i64,
-    /// `flush.ms`: how long a record may lie unsynced under `written`.
-    pub flush_ms: i64,
-}
-
-/// The folder of `log.dirs` that a partition lies in.
-#[derive(Clone)]
-pub struct Home {
-    /// Its path.
-    pub path: Arc<Path>,
-    /// What syncs there; none in a folder that could not be opened.
-    pub flusher: Option<Arc<Flusher>>,
-    /// Set once the folder has failed, and everything in it with it.
-    pub failed: Arc<AtomicBool>,
-}
-
-impl Home {
-    /// Takes the folder offline if the failure reaches that far: as in Kafka, a disk that fails at one thing
-    /// is not trusted with another.
-    pub(super) fn judge(&self, error: &Error) {
-        let (Reach::Folder, Error::Io { source, .. }) = (error.reach(), error) else { return };
-        fail(&self.path, &self.failed, source);
-        if let Some(flusher) = &self.flusher {
-            flusher.give_up(source);
-        }
-    }
-}
 
 /// One partition that this broker leads.
 pub struct Partition {
@@ -72,13 +36,15 @@ pub struct Partition {
     /// Replaced under the lock of `state` only: a promise of durability holds for whole appends.
     settings: RwLock<Arc<Settings>>,
     home: Home,
-    /// None if the log could not be opened.
+    /// None if the log could not be opened, or was closed.
     state: Mutex<Option<State>>,
     /// The high watermark: the offset after the last record that anyone may see.
     watermark: AtomicI64,
     /// The last stable offset. Moves with the watermark, under the lock of `state`, and never ahead of it.
-    stable: AtomicI64,
-    offline: AtomicBool,
+    pub(super) stable: AtomicI64,
+    status: Status,
+    /// The epoch that its leader, this broker, appends with. Never below that of a batch in the log.
+    pub(super) leader_epoch: AtomicI32,
     /// Is there a timer that will ask for a sync?
     sync_planned: AtomicBool,
     pub(super) waiters: Waiters,
@@ -97,21 +63,10 @@ pub struct Marker {
     pub commit: bool,
 }
 
-pub(super) struct State {
-    pub(super) log: Log,
-    /// False while a change is half done; still false under a lock just taken, it tells that its maker
-    /// panicked.
-    whole: bool,
-    /// Bytes appended since the log was opened; and how many of them were appended when the last sync began.
-    appended: u64,
-    syncing: u64,
-    visible: u64,
-}
-
 impl Partition {
     /// A partition over its opened log. All that was recovered is visible: it was read back from the disk.
     pub fn new(topic: Arc<str>, index: i32, settings: Settings, home: Home, log: Log) -> Partition {
-        let mut state = State { log, whole: true, appended: 0, syncing: 0, visible: 0 };
+        let state = State::new(log);
         let end = state.log.end_offset();
         let stable = state.log.last_stable_offset(end);
         Self::with(topic, index, settings, home, Some(state), (end, stable))
@@ -135,7 +90,8 @@ impl Partition {
             index,
             settings: RwLock::new(Arc::new(settings)),
             home,
-            offline: AtomicBool::new(state.is_none()),
+            leader_epoch: AtomicI32::new(state.as_ref().and_then(|s| s.log.latest_epoch()).unwrap_or(0)),
+            status: Status::new(state.is_none().then_some(Closed::Failed)),
             state: Mutex::new(state),
             watermark: AtomicI64::new(watermark),
             stable: AtomicI64::new(stable),
@@ -144,7 +100,7 @@ impl Partition {
         }
     }
 
-    /// Goes by other settings from the next append on.
+    /// Applies other settings from the next append on.
     pub fn configure(&self, settings: Settings, log: LogConfig) -> Result<(), Fault> {
         let mut state = self.lock()?;
         state.log.set_config(log);
@@ -207,15 +163,21 @@ impl Partition {
         Ok(self.lock()?.log.coordinator_epoch(producer_id))
     }
 
-    /// True once the partition can neither be written nor trusted.
-    pub fn is_offline(&self) -> bool {
-        self.offline.load(Ordering::Acquire) || self.home.failed.load(Ordering::Acquire)
+    /// Why the partition is not served; `None` while it is.
+    pub fn closed(&self) -> Option<Closed> {
+        let failed = || self.home.failed.load(Ordering::Acquire).then_some(Closed::Failed);
+        self.status.closed().or_else(failed)
     }
 
-    /// Checks a batch as a client sent it. Takes no lock that an append holds.
-    pub fn check(&self, records: &Bytes, zstd_allowed: bool, now_ms: i64) -> Result<Checked, Fault> {
+    /// Whether the partition is not served.
+    pub fn is_offline(&self) -> bool {
+        self.closed().is_some()
+    }
+
+    /// Begins to check a batch as a client sent it. Takes no lock that an append holds.
+    pub fn check(&self, records: &Bytes, zstd_allowed: bool, now_ms: i64) -> Result<Validation, Fault> {
         let rules = Rules { zstd_allowed, ..self.settings.read().rules.clone() };
-        validate(records, &rules, now_ms).map_err(Fault::Refused)
+        Validation::begin(records, &rules, now_ms).map_err(Fault::Refused)
     }
 
     /// Appends a checked batch. When it returns, the batch is in the page cache; see [`Partition::reached`].
@@ -259,14 +221,11 @@ impl Partition {
             let mut state = self.lock()?;
             let settings = self.settings.read().clone();
             let synced = settings.durability == Durability::Synced;
-            state.whole = false;
-            let result = state.log.append(batch, guard, LEADER_EPOCH, now_ms);
-            state.whole = true;
-            let appended = self.judged(result)?;
+            let appended = self.judged(state.log.append(batch, guard, self.leader_epoch(), now_ms))?;
             state.appended += appended.bytes as u64;
             // What becomes visible is more than this batch, if the one before still waits to be synced.
             let (end, all) = (state.log.end_offset(), state.appended);
-            let moved = (!synced).then(|| self.show(&mut state, end, all));
+            let moved = (!synced).then(|| self.advance_high_watermark(&mut state, end, all));
             let unsynced = end - state.log.synced_offset();
             // As in Kafka, a full segment is synced whatever the durability. A duplicate, too, may still wait
             // for the first one.
@@ -294,9 +253,10 @@ impl Partition {
 
     /// Moves the watermark to `offset`, below which lie the first `bytes` that were ever appended, and the
     /// last stable offset with it. Neither ever moves back.
-    fn show(&self, state: &mut State, offset: i64, bytes: u64) -> Moved {
+    fn advance_high_watermark(&self, state: &mut State, offset: i64, bytes: u64) -> Moved {
         let before = (self.last_stable_offset(), self.watermark());
         let watermark = self.watermark.fetch_max(offset, Ordering::AcqRel).max(offset);
+        state.log.advance_high_watermark(watermark);
         let stable = state.log.last_stable_offset(watermark);
         self.stable.store(stable, Ordering::Release);
         let news = usize::try_from(bytes.saturating_sub(state.visible)).unwrap_or(usize::MAX);
@@ -310,7 +270,7 @@ impl Partition {
         Moved { watermark, bytes: news, stable_bytes }
     }
 
-    /// Asks for a sync in so many milliseconds, unless there is one to come already.
+    /// Asks for a sync in this many milliseconds, unless one is planned already.
     fn submit_later(self: &Arc<Self>, ms: i64) {
         let Ok(runtime) = Handle::try_current() else { return };
         if self.sync_planned.swap(true, Ordering::AcqRel) {
@@ -321,7 +281,7 @@ impl Partition {
             tokio::time::sleep(Duration::from_millis(ms.unsigned_abs())).await;
             if let Some(partition) = partition.upgrade() {
                 partition.sync_planned.store(false, Ordering::Release);
-                // A failure has taken the partition offline; whoever writes next is told.
+                // A failure has taken the partition offline; the next append is refused.
                 let _ = partition.submit();
             }
         });
@@ -329,11 +289,12 @@ impl Partition {
 
     /// Asks for a sync of everything written so far. A disk that failed will never make it durable.
     pub(super) fn submit(self: &Arc<Self>) -> Result<(), Fault> {
-        let flusher = self.home.flusher.as_ref().ok_or(Fault::Offline)?;
-        flusher.submit(self.clone()).map_err(|_| {
-            self.go_offline();
-            Fault::Offline
-        })
+        let failed = || {
+            self.shut(Closed::Failed);
+            Fault::Closed(self.closed().unwrap_or(Closed::Failed))
+        };
+        let flusher = self.home.flusher.as_ref().ok_or_else(failed)?;
+        flusher.submit(self.clone()).map_err(|_| failed())
     }
 
     /// Syncs everything written so far if nobody else is syncing in this folder and threads may wait here;
@@ -355,8 +316,8 @@ impl Partition {
         let waiter = Waiter::new(0);
         let _place = self.waiters.add_offset(&waiter, last_offset + 1);
         loop {
-            if self.is_offline() {
-                return Err(Fault::Offline);
+            if let Some(why) = self.closed() {
+                return Err(Fault::Closed(why));
             }
             if self.watermark() > last_offset {
                 return Ok(());
@@ -365,72 +326,33 @@ impl Partition {
         }
     }
 
-    /// Returns when everything below `offset` is on stable storage, whatever an acknowledgement means.
-    async fn synced(self: &Arc<Self>, offset: i64) -> Result<(), Fault> {
-        let waiter = Waiter::new(0);
-        // The watermark may be there already; a sync that ends wakes us all the same.
-        let _place = self.waiters.add_offset(&waiter, offset);
-        while self.with_log(|log| log.synced_offset())? < offset {
-            self.submit()?;
-            waiter.woken().await;
-        }
+    /// Looks at the log, for figures.
+    pub fn look<T>(&self, look: impl FnOnce(&Log) -> T) -> Result<T, Fault> {
+        Ok(look(&self.lock()?.log))
+    }
+
+    /// See [`Log::replace`].
+    pub fn replace(&self, old: &[i64], new: CleanedSegment, now_ms: i64) -> Result<bool, Fault> {
+        let replaced = self.lock()?.log.replace(old, new, now_ms);
+        replaced.map_err(Fault::Storage)
+    }
+
+    /// See [`Log::checkpoint`].
+    pub(super) fn checkpoint(&self) -> Result<LogPoints, Fault> {
+        let mut state = self.lock()?;
+        state.log.checkpoint()?;
+        Ok(LogPoints::of(&state.log))
+    }
+
+    /// See [`Log::checkpointed`].
+    pub(super) fn checkpointed(&self, recovery_point: i64) -> Result<(), Fault> {
+        self.lock()?.log.checkpointed(recovery_point);
         Ok(())
     }
 
-    /// Nothing below `offset`, which must not be beyond the high watermark, is served from now on. Returns
-    /// the first offset there is. The caller has it written down ([`super::LogDirs::save_starts`]).
-    pub async fn delete_records(self: &Arc<Self>, offset: i64) -> Result<i64, Fault> {
-        let watermark = self.watermark();
-        if !(0..=watermark).contains(&offset) {
-            let start = self.start_offset()?;
-            return Err(Fault::Read(ReadError::OutOfRange { offset, start, end: watermark }));
-        }
-        // A log that lost its end to a power cut must not end before its start.
-        self.synced(offset).await?;
-        let mut state = self.lock()?;
-        state.log.advance_start(offset);
-        self.stable.fetch_max(state.log.start_offset(), Ordering::AcqRel);
-        Ok(state.log.start_offset())
-    }
-
-    /// Deletes the segments that the topic's settings no longer keep, and forgets producers that were idle
-    /// for too long.
-    pub fn retain(self: &Arc<Self>, now_ms: i64) -> Result<Deleted, Fault> {
-        let deleted = {
-            let mut state = self.lock()?;
-            state.whole = false;
-            state.log.expire_producers(now_ms);
-            let result = state.log.retain(self.watermark(), now_ms);
-            state.whole = true;
-            self.stable.fetch_max(state.log.start_offset(), Ordering::AcqRel);
-            self.judged(result)?
-        };
-        if deleted.segments() > 0 {
-            self.submit()?;
-        }
-        Ok(deleted)
-    }
-
-    /// Unlinks the files of deleted segments that are due. Returns when the next are.
-    pub fn unlink(&self, now_ms: i64) -> Result<Option<i64>, Fault> {
-        let (due, next) = {
-            let mut state = self.lock()?;
-            (state.log.take_due(now_ms), state.log.next_due())
-        };
-        // Takes its time, so without the lock.
-        self.judged(due.run())?;
-        Ok(next)
-    }
-
-    /// The largest leader epoch at or below `epoch`, and where it ended (KIP-101).
-    pub fn epoch_end(&self, epoch: i32) -> Result<Option<(i32, i64)>, Fault> {
-        let end = self.lock()?.log.epoch_end_offset(epoch);
-        Ok(end.map(|(epoch, offset)| (epoch, offset.min(self.watermark()))))
-    }
-
-    /// Runs `look` over the log, for figures and checkpoints.
-    pub fn with_log<T>(&self, look: impl FnOnce(&mut Log) -> T) -> Result<T, Fault> {
-        Ok(look(&mut self.lock()?.log))
+    /// See [`Log::finish`].
+    pub(super) fn finish(&self) -> Result<(), Fault> {
+        Ok(self.lock()?.log.finish()?)
     }
 
     /// Passes a result on; a disk that failed is given up, with all that is on it.
@@ -446,25 +368,37 @@ impl Partition {
         }
     }
 
-    /// Takes the partition offline: the folder failed or the topic is gone. Everyone who waits is told.
-    pub fn go_offline(&self) {
-        self.offline.store(true, Ordering::Release);
+    /// Ends service, and wakes every waiter to find that out.
+    pub fn shut(&self, why: Closed) {
+        self.status.close(why);
         self.waiters.wake_all();
     }
 
-    /// Removes the log's files. The partition must be offline. None if there is no log to remove.
-    pub fn delete_log(&self) -> Option<Result<(), Error>> {
-        self.state.lock().as_ref().map(|state| state.log.delete())
+    /// The directory of the log is about to be removed: from now on it is no failure that it is gone.
+    pub(super) fn abandon_log(&self) {
+        if let Some(state) = self.state.lock().as_ref() {
+            state.log.abandon();
+        }
     }
 
-    pub(super) fn lock(&self) -> Result<MappedMutexGuard<'_, State>, Fault> {
-        let state = MutexGuard::try_map(self.state.lock(), Option::as_mut).map_err(|_| Fault::Offline)?;
-        if !state.whole || self.is_offline() {
-            // Whoever waits here may not have been told that the folder has failed.
-            self.go_offline();
-            return Err(Fault::Offline);
+    /// Takes the log out, for a shutdown: the partition is offline then. None if it was before.
+    pub(super) fn close(&self) -> Option<Log> {
+        drop(self.lock().ok()?);
+        let state = self.state.lock().take();
+        self.shut(Closed::Stopped);
+        state.map(|state| state.log)
+    }
+
+    pub(super) fn lock(&self) -> Result<Locked<'_>, Fault> {
+        let state = MutexGuard::try_map(self.state.lock(), Option::as_mut);
+        if let Some(why) = self.closed() {
+            drop(state);
+            // Waiters may not have been woken: a log directory fails with all its partitions.
+            self.waiters.wake_all();
+            return Err(Fault::Closed(why));
         }
-        Ok(state)
+        let state = state.map_err(|_| Fault::Closed(Closed::Stopped))?;
+        Ok(Locked::new(self, state))
     }
 }
 
@@ -476,13 +410,13 @@ impl Dirty for Partition {
     }
 
     fn end(&self, result: Result<SyncPoint, io::Error>) {
-        let Ok(point) = result else { return self.go_offline() };
+        let Ok(point) = result else { return self.shut(Closed::Failed) };
         let moved = {
             let Ok(mut state) = self.lock() else { return };
             state.log.synced(point);
             // Under `written` the watermark is ahead of the disk.
             let (synced, bytes) = (state.log.synced_offset(), state.syncing);
-            self.show(&mut state, synced, bytes)
+            self.advance_high_watermark(&mut state, synced, bytes)
         };
         self.waiters.moved(moved);
     }

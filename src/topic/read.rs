@@ -89,21 +89,21 @@ impl Partition {
     }
 
     /// The first record at or after a time, in ms since the epoch, that such a reader may see: its time and
-    /// offset.
+    /// offset. May unpack batches, and so compute for long, without the lock.
     pub fn offset_for_timestamp(
         &self,
         timestamp: i64,
         isolation: Isolation,
     ) -> Result<Option<(i64, i64)>, Fault> {
-        let found = self.lock()?.log.offset_for_timestamp(timestamp, self.end_for(isolation));
-        self.judged(found)
+        let log = self.lock()?.log.by_time();
+        self.judged(log.offset_for_timestamp(timestamp, self.end_for(isolation)))
     }
 
     /// The largest time of a record, and the first offset that has it; none if such a reader may not see it
-    /// yet.
+    /// yet. May unpack batches, as above.
     pub fn max_timestamp(&self, isolation: Isolation) -> Result<Option<(i64, i64)>, Fault> {
-        let found = self.lock()?.log.max_timestamp();
-        Ok(self.judged(found)?.filter(|(_, offset)| *offset < self.end_for(isolation)))
+        let log = self.lock()?.log.by_time();
+        Ok(self.judged(log.max_timestamp())?.filter(|(_, offset)| *offset < self.end_for(isolation)))
     }
 
     /// How many places with bad bytes were found in the log since it was opened; they are not served.

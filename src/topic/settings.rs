@@ -2,16 +2,29 @@
 
 use braid_storage::{LogConfig, Rules, TimestampType};
 
-use super::partition::{Partition, Settings};
-use crate::config::{self, BrokerConfig, TopicConfig};
+use super::partition::Partition;
+use crate::config::{self, BrokerConfig, Durability, TopicConfig};
 
 /// A compressed batch may become this many times the largest message, and at least [`DECOMPRESSED_MIN`].
 const DECOMPRESSED_TIMES: usize = 100;
 const DECOMPRESSED_MIN: usize = 100 << 20;
 
-/// Has an open partition go by another config of its topic.
+/// What a partition needs to know of its topic's config.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What a batch must be like.
+    pub rules: Rules,
+    /// What an acknowledgement means.
+    pub durability: Durability,
+    /// `flush.messages`: records that may lie unsynced under `written`.
+    pub flush_messages: i64,
+    /// `flush.ms`: how long a record may lie unsynced under `written`.
+    pub flush_ms: i64,
+}
+
+/// Makes an open partition use another config of its topic.
 pub fn configure(partition: &Partition, topic: &TopicConfig, broker: &BrokerConfig) {
-    // What is offline goes by its config when it is opened again.
+    // One that is offline uses it when it is opened again.
     let _ = partition.configure(settings(topic), log_config(topic, broker));
 }
 
@@ -59,6 +72,7 @@ fn rules(topic: &TopicConfig) -> Rules {
         before_max_ms: topic.message_timestamp_before_max_ms,
         after_max_ms: topic.message_timestamp_after_max_ms,
         max_decompressed_bytes: max_message_bytes.saturating_mul(DECOMPRESSED_TIMES).max(DECOMPRESSED_MIN),
+        max_decompressed_record_bytes: i32::MAX as usize,
         zstd_allowed: true,
     }
 }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::Partition;
 
-/// So many appended bytes are reason enough for a sync of their own; later ones overlap with it.
+/// Appended bytes from which on a sync begins at once; later ones overlap with it.
 const ENOUGH: usize = 128 << 10;
 
 /// The partitions that were appended to in this turn. Dropping it ends the turn.
@@ -24,7 +24,7 @@ struct Appended {
 }
 
 impl SyncTurn {
-    /// This partition was appended to, so many bytes. Ends the turn if it has become long.
+    /// Counts bytes that were appended to this partition. Ends the turn if it has become long.
     pub(super) fn add(&self, partition: &Arc<Partition>, bytes: usize) {
         let mut appended = self.0.lock();
         if !appended.partitions.last().is_some_and(|last| Arc::ptr_eq(last, partition)) {
@@ -36,8 +36,8 @@ impl SyncTurn {
         }
     }
 
-    /// Asks for a sync of all that was appended: before whoever appended it waits for anything. True if it
-    /// was synced here and now, and so there may be something to answer.
+    /// Asks for a sync of all that was appended: before the request that appended it waits for anything. True
+    /// if it was synced here and now, and so there may be something to answer.
     pub fn end(&self) -> bool {
         let mut appended = self.0.lock();
         let synced = matches!(&appended.partitions[..], [alone] if alone.sync_if_idle());
@@ -58,7 +58,7 @@ impl Drop for SyncTurn {
 impl Appended {
     fn submit(&mut self) {
         for partition in &self.partitions {
-            // A failure takes the partition offline, and whoever waits for it is told by that.
+            // A failure takes the partition offline, which wakes the requests that wait for it.
             let _ = partition.submit();
         }
         self.forget();

@@ -40,7 +40,7 @@ enum Until {
     Offset(i64),
     /// New bytes below the watermark, counted down in `Waiter::missing`.
     Bytes,
-    /// Likewise below the last stable offset.
+    /// New bytes below the last stable offset, counted down in the same way.
     StableBytes,
 }
 
@@ -60,8 +60,51 @@ pub(super) struct Moved {
 pub(super) struct Waiters {
     /// Kept beside the list so that the common case, nobody, needs no lock.
     count: AtomicUsize,
-    list: Mutex<Vec<(Arc<Waiter>, Until)>>,
+    list: Mutex<List>,
 }
+
+/// Waiters in places that stay theirs: a thousand that are woken together leave without a search for each.
+#[derive(Debug, Default)]
+struct List {
+    places: Vec<Option<(Arc<Waiter>, Until)>>,
+    free: Vec<usize>,
+}
+
+impl List {
+    fn iter(&self) -> impl Iterator<Item = &(Arc<Waiter>, Until)> {
+        self.places.iter().flatten()
+    }
+
+    fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    fn add(&mut self, waiter: (Arc<Waiter>, Until)) -> usize {
+        let place = self.free.pop().unwrap_or(self.places.len());
+        match self.places.get_mut(place) {
+            Some(free) => *free = Some(waiter),
+            None => self.places.push(Some(waiter)),
+        }
+        place
+    }
+
+    fn remove(&mut self, place: usize) {
+        if let Some(taken) = self.places.get_mut(place) {
+            *taken = None;
+            self.free.push(place);
+        }
+        if self.len() == 0 {
+            // Keeps its memory, unless there were many.
+            self.places.clear();
+            self.free.clear();
+            self.places.shrink_to(KEPT);
+            self.free.shrink_to(KEPT);
+        }
+    }
+}
+
+/// Places that a partition keeps when nobody waits.
+const KEPT: usize = 16;
 
 impl Waiters {
     /// Counts new bytes for the waiter until the returned guard is dropped.
@@ -69,7 +112,7 @@ impl Waiters {
         self.add(waiter, Until::Bytes)
     }
 
-    /// Counts bytes that `read_committed` may see from now on, likewise.
+    /// Counts bytes that `read_committed` may see from now on.
     pub(super) fn add_stable_bytes<'a>(&'a self, waiter: &Arc<Waiter>) -> Waiting<'a> {
         self.add(waiter, Until::StableBytes)
     }
@@ -81,9 +124,9 @@ impl Waiters {
 
     fn add<'a>(&'a self, waiter: &Arc<Waiter>, until: Until) -> Waiting<'a> {
         let mut list = self.list.lock();
-        list.push((waiter.clone(), until));
+        let place = list.add((waiter.clone(), until));
         self.count.store(list.len(), Ordering::SeqCst);
-        Waiting { at: self, waiter: waiter.clone() }
+        Waiting { at: self, place }
     }
 
     /// Something became visible.
@@ -115,15 +158,13 @@ impl Waiters {
 #[derive(Debug)]
 pub struct Waiting<'a> {
     at: &'a Waiters,
-    waiter: Arc<Waiter>,
+    place: usize,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut list = self.at.list.lock();
-        if let Some(at) = list.iter().position(|(w, _)| Arc::ptr_eq(w, &self.waiter)) {
-            list.swap_remove(at);
-        }
+        list.remove(self.place);
         self.at.count.store(list.len(), Ordering::SeqCst);
     }
 }
@@ -187,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_leaves_is_forgotten() {
+    fn a_waiter_that_leaves_is_forgotten() {
         let waiters = Waiters::default();
         let (stays, leaves) = (Waiter::new(1), Waiter::new(1));
         let place = waiters.add_bytes(&stays);

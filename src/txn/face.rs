@@ -1,4 +1,4 @@
-//! The way in: one driver for each partition of `__transaction_state`, and the question for the right one.
+//! The way in: one driver for each partition of `__transaction_state`, and the routing of requests to them.
 
 use std::collections::BTreeSet;
 
@@ -7,9 +7,8 @@ use braid_protocol::api::describe_transactions::TransactionState;
 use braid_protocol::api::list_transactions::{ListTransactionsRequest, TransactionState as Listed};
 
 use super::transaction::{State, Version};
-use super::transactions::pattern_of;
 use super::{Ended, Input, Producer, Record, Reply, Transactions};
-use crate::machine::{Clock, Drivers, Journal, partition_of};
+use crate::machine::{Clock, Drivers, Journal, Pattern, partition_of};
 
 /// All transaction coordinators of this broker. Cheap to clone; the drivers end when the last clone is gone.
 #[derive(Clone, Debug)]
@@ -127,9 +126,12 @@ impl Coordinator {
     /// ListTransactions: those of all partitions that the filters let through, sorted.
     /// INVALID_REGULAR_EXPRESSION if the pattern is none.
     pub async fn list(&self, request: ListTransactionsRequest) -> Result<Vec<Listed>, ErrorCode> {
-        let pattern = request.transactional_id_pattern.as_deref().unwrap_or_default();
-        pattern_of(pattern).map_err(|_| ErrorCode::INVALID_REGULAR_EXPRESSION)?;
-        let replies = self.drivers.ask_all(Input::List(request)).await?.into_iter();
+        let text = request.transactional_id_pattern.clone().filter(|text| !text.is_empty());
+        // Compiling may take milliseconds, which the sockets of others would wait for.
+        let compiling = tokio::task::spawn_blocking(move || text.map(|text| Pattern::new(&text)).transpose());
+        let compiled = compiling.await.map_err(|_| ErrorCode::UNKNOWN_SERVER_ERROR)?;
+        let pattern = compiled.map_err(|_| ErrorCode::INVALID_REGULAR_EXPRESSION)?;
+        let replies = self.drivers.ask_all(Input::List { filters: request, pattern }).await?.into_iter();
         let lists = replies.filter_map(|reply| if let Reply::List(ids) = reply { Some(ids) } else { None });
         let mut ids: Vec<Listed> = lists.flatten().collect();
         ids.sort_by(|a, b| a.transactional_id.cmp(&b.transactional_id));

@@ -25,7 +25,7 @@ pub use record::Record;
 pub use transaction::{Producer, State, Transaction, Version};
 pub use transactions::Transactions;
 
-use crate::machine::Millis;
+use crate::machine::{Millis, Pattern};
 
 /// Text in records has 16 bits for its length.
 const TEXT_MAX: usize = i16::MAX as usize;
@@ -49,7 +49,7 @@ impl Default for TxnConfig {
         TxnConfig {
             timeout_max_ms: 900_000,
             id_expiration_ms: 604_800_000,
-            // Markers take a sync or two; whoever waits longer waits for a broken disk.
+            // Markers take a sync or two; a request that waits longer waits for a broken disk.
             patience_ms: 1_000,
             ids_max: 10_000,
         }
@@ -118,7 +118,12 @@ pub enum Input {
         id: String,
     },
     /// ListTransactions, for one partition.
-    List(ListTransactionsRequest),
+    List {
+        /// What is asked for.
+        filters: ListTransactionsRequest,
+        /// Its pattern of ids, if it has one.
+        pattern: Option<Pattern>,
+    },
 }
 
 /// What is answered.

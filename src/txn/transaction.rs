@@ -2,8 +2,8 @@
 //!
 //! Every function here decides what comes next and changes nothing: what it says to write becomes the state
 //! once it is written down. The rules are Kafka's (KIP-98, KIP-360 and KIP-890), with two differences that a
-//! client cannot tell from a fast Kafka: whoever comes while an end is under way waits for it, and a producer
-//! that is not the present one cannot abort the transaction of the one that is.
+//! client cannot tell from a fast Kafka: a request that comes while an end is under way waits for it, and a
+//! producer that is not the present one cannot abort the transaction of the one that is.
 
 use std::collections::BTreeSet;
 
@@ -38,11 +38,11 @@ pub enum State {
     Ongoing = 1,
     /// It will be committed, whatever happens: markers are being written.
     PrepareCommit = 2,
-    /// It will be aborted, likewise.
+    /// It will be aborted; markers are being written.
     PrepareAbort = 3,
-    /// All partitions have the marker.
+    /// All partitions have the marker of the commit.
     CompleteCommit = 4,
-    /// Likewise.
+    /// All partitions have the marker of the abort.
     CompleteAbort = 5,
 }
 
@@ -152,7 +152,7 @@ impl Transaction {
         (self.producer_id, self.epoch)
     }
 
-    /// When something has to be done about it unasked: it times out, or is forgotten.
+    /// When it times out, or is forgotten.
     pub(super) fn deadline(&self, expiration_ms: Millis) -> Option<Millis> {
         match self.state {
             State::Ongoing => Some(self.started_ms.saturating_add(Millis::from(self.timeout_ms))),
@@ -203,7 +203,7 @@ impl Transaction {
     }
 }
 
-/// InitProducerId: a producer begins, or begins anew. `expected`: who it believes to be (KIP-360);
+/// InitProducerId: a producer begins, or begins again. `expected`: who it believes to be (KIP-360);
 /// `bumped_from`: whose question of this kind was the last that was answered; `fresh`: a producer id that
 /// nobody had.
 pub(super) fn init(

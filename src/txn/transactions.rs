@@ -7,11 +7,10 @@ use braid_protocol::ErrorCode;
 use braid_protocol::api::describe_transactions::{TopicData, TransactionState};
 use braid_protocol::api::list_transactions::{ListTransactionsRequest, TransactionState as Listed};
 use bytes::Bytes;
-use regex::Regex;
 
 use super::transaction::{self, Decision, Producer, State, Transaction};
 use super::{Ended, Input, Record, Reply, TEXT_MAX, TxnConfig};
-use crate::machine::{Effects, Machine, Millis, Ticket};
+use crate::machine::{Effects, Machine, Millis, Pattern, Ticket, has_room};
 
 /// How many ids are looked at in one go when their time is over: their records go into one batch.
 const EXPIRED_AT_ONCE: usize = 256;
@@ -96,7 +95,7 @@ impl Transactions {
         if !(1..=self.config.timeout_max_ms).contains(&timeout_ms) {
             return Decision::Refused(ErrorCode::INVALID_TRANSACTION_TIMEOUT);
         }
-        if known.is_none() && self.ids.len() >= self.config.ids_max {
+        if known.is_none() && !has_room(self.ids.len(), self.config.ids_max, id) {
             return Decision::Refused(ErrorCode::POLICY_VIOLATION);
         }
         let bumped_from = self.bumped_from.get(id).copied();
@@ -128,7 +127,7 @@ impl Transactions {
         }
     }
 
-    /// Lets a producer's question be decided; whoever has to wait is given up on at `until`.
+    /// Lets a producer's question be decided; one that has to wait is answered with an error at `until`.
     fn ask(
         &mut self,
         now: Millis,
@@ -164,6 +163,17 @@ impl Transactions {
     fn expire(&mut self, now: Millis, out: &mut Effects<Self>) {
         for (_, id) in self.due.iter().take_while(|(due, _)| *due <= now).take(EXPIRED_AT_ONCE) {
             let value = self.ids.get(id).filter(|known| known.state == State::Ongoing);
+            if let Some(Transaction { producer_id, epoch, timeout_ms, partitions, .. }) = value {
+                let partitions = partitions.len();
+                tracing::info!(
+                    transactional_id = id,
+                    producer_id,
+                    epoch,
+                    timeout_ms,
+                    partitions,
+                    "transaction timed out and is aborted"
+                );
+            }
             out.records.push(Record { id: id.clone(), value: value.map(|open| open.fenced(now)) });
         }
     }
@@ -214,17 +224,14 @@ impl Transactions {
         }
     }
 
-    fn list(&self, now: Millis, filters: &ListTransactionsRequest) -> Vec<Listed> {
+    fn list(&self, now: Millis, filters: &ListTransactionsRequest, pattern: Option<&Pattern>) -> Vec<Listed> {
         let ListTransactionsRequest { state_filters, producer_id_filters, .. } = filters;
-        // Whoever asked has been told if it is no pattern.
-        let pattern = filters.transactional_id_pattern.as_deref().filter(|pattern| !pattern.is_empty());
-        let pattern = pattern.and_then(|pattern| pattern_of(pattern).ok());
         let passes = |(id, known): &(&String, &Transaction)| {
             let runs = if known.state == State::Ongoing { now.saturating_sub(known.started_ms) } else { -1 };
             (state_filters.is_empty() || state_filters.iter().any(|state| state == known.state.name()))
                 && (producer_id_filters.is_empty() || producer_id_filters.contains(&known.producer_id))
                 && (filters.duration_filter < 0 || runs > filters.duration_filter)
-                && pattern.as_ref().is_none_or(|pattern| pattern.is_match(id))
+                && pattern.is_none_or(|pattern| pattern.is_match(id))
         };
         let listed = |(id, known): (&String, &Transaction)| Listed {
             transactional_id: id.clone(),
@@ -233,11 +240,6 @@ impl Transactions {
         };
         self.ids.iter().filter(passes).map(listed).collect()
     }
-}
-
-/// A pattern that a whole transactional id has to match.
-pub(super) fn pattern_of(pattern: &str) -> Result<Regex, regex::Error> {
-    Regex::new(&format!("^(?:{pattern})$"))
 }
 
 impl Machine for Transactions {
@@ -265,7 +267,7 @@ impl Machine for Transactions {
                 Reply::Done
             }
             Input::Describe { id } => Reply::Described(self.describe(id)),
-            Input::List(filters) => Reply::List(self.list(now, &filters)),
+            Input::List { filters, pattern } => Reply::List(self.list(now, &filters, pattern.as_ref())),
         };
         out.replies.push((ticket, reply));
     }

@@ -18,6 +18,8 @@ pub const LENGTH_END: usize = 12;
 pub const CRC_END: usize = 21;
 /// The only version of the format that is written.
 pub const MAGIC: i8 = 2;
+/// Bytes of the smallest message of format 0 behind its size: checksum, magic, attributes, two lengths.
+const OLD_FORMAT_MIN: usize = 14;
 /// The producer id of a batch that has none.
 pub const NO_PRODUCER_ID: i64 = -1;
 /// The sequence number of a batch that has none (no producer id, or a marker).
@@ -115,6 +117,23 @@ pub struct Header {
     pub base_sequence: i32,
     /// How many records there are.
     pub records_count: i32,
+}
+
+/// Bytes of a message of format 0 or 1 that `bytes` may begin with, by its length: `offset i64 | size i32 |
+/// crc u32 | magic i8`. The CRC is that of zlib, over what follows it.
+pub fn old_format_len(bytes: &[u8]) -> Option<usize> {
+    let magic = *bytes.get(16)?;
+    let size =
+        bytes.get(8..12).and_then(|size| usize::try_from(i32::from_be_bytes(size.try_into().ok()?)).ok())?;
+    (magic < MAGIC as u8 && size >= OLD_FORMAT_MIN).then_some(LENGTH_END + size)
+}
+
+/// Whether a message of format 0 or 1 is whole: its CRC matches.
+pub fn is_old_format(message: &[u8]) -> bool {
+    let (Some(crc), Some(rest)) = (message.get(12..16), message.get(16..)) else { return false };
+    let mut sum = flate2::Crc::new();
+    sum.update(rest);
+    sum.sum().to_be_bytes() == crc
 }
 
 impl Header {

@@ -126,7 +126,7 @@ impl BatchBuilder {
     }
 }
 
-/// What the header says of the length of a batch with so many bytes of records.
+/// What the header says of the length of a batch with this many bytes of records.
 fn batch_length(body: usize) -> Result<i32, Refusal> {
     let length = HEADER_LEN - LENGTH_END + body;
     i32::try_from(length)

@@ -131,6 +131,12 @@ pub fn read_offsets(disk: &dyn Disk, path: &Path) -> Result<Option<Offsets>, Err
     read_text(disk, path, |text| lines(text)?.into_iter().map(offset_line).collect())
 }
 
+/// Is there no such file, or nothing in it? A checkpoint without offsets still has its version and their
+/// count.
+pub fn is_blank(disk: &dyn Disk, path: &Path) -> Result<bool, Error> {
+    Ok(read(disk, path)?.is_none_or(|bytes| bytes.is_empty()))
+}
+
 fn offset_line(line: &str) -> Option<((String, i32), i64)> {
     let mut words = line.split_ascii_whitespace();
     let (topic, partition, offset) = (words.next()?, words.next()?, words.next()?);
@@ -138,44 +144,85 @@ fn offset_line(line: &str) -> Option<((String, i32), i64)> {
     words.next().is_none().then_some(line)
 }
 
-/// What `meta.properties` says.
+/// What `meta.properties` says. Version 0 is of Kafka with ZooKeeper: its `broker.id` is the node id. What a
+/// version may leave out is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetaProperties {
+    /// Of the file: 0 or 1.
+    pub version: u8,
     /// Which cluster the data is of.
-    pub cluster_id: String,
+    pub cluster_id: Option<String>,
     /// Which broker's it is.
-    pub node_id: i32,
-    /// Which of the broker's folders this is.
-    pub directory_id: Uuid,
+    pub node_id: Option<i32>,
+    /// Which of the broker's folders this is; none before Kafka 3.7.
+    pub directory_id: Option<Uuid>,
 }
 
 impl MetaProperties {
+    /// What a folder of this broker says.
+    pub fn new(cluster_id: &str, node_id: i32, directory_id: Uuid) -> MetaProperties {
+        let (cluster_id, node_id) = (Some(cluster_id.to_owned()), Some(node_id));
+        MetaProperties { version: 1, cluster_id, node_id, directory_id: Some(directory_id) }
+    }
+
+    /// Does it say everything that a file of version 1 can?
+    pub fn is_complete(&self) -> bool {
+        let MetaProperties { version, cluster_id, node_id, directory_id } = self;
+        *version == 1 && cluster_id.is_some() && node_id.is_some() && directory_id.is_some()
+    }
+
     /// Writes it into a data folder.
     pub fn write(&self, disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
-        let MetaProperties { cluster_id, node_id, directory_id } = self;
-        let directory_id = id_to_text(directory_id);
-        let text = format!(
-            "#\nversion=1\ncluster.id={cluster_id}\nnode.id={node_id}\ndirectory.id={directory_id}\n"
-        );
+        let MetaProperties { version, cluster_id, node_id, directory_id } = self;
+        let mut text = format!("#\nversion={version}\n");
+        let node = if *version == 0 { "broker.id" } else { "node.id" };
+        let values = [
+            ("cluster.id", cluster_id.clone()),
+            (node, node_id.as_ref().map(ToString::to_string)),
+            ("directory.id", directory_id.as_ref().map(id_to_text)),
+        ];
+        for (name, value) in values {
+            if let Some(value) = value {
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "{name}={value}");
+            }
+        }
         write(disk, &dir.join(META_PROPERTIES), text.as_bytes())
     }
 
     /// Reads it; `None` if there is none. Kafka escapes nothing that these values may hold but `=` and `:`.
     pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<MetaProperties>, Error> {
-        read_text(disk, &dir.join(META_PROPERTIES), |text| {
-            let mut values: BTreeMap<&str, String> = BTreeMap::new();
-            for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
-            {
-                let (name, value) = line.split_once('=')?;
-                values.insert(name.trim(), value.trim().replace('\\', ""));
-            }
-            if values.get("version")? != "1" {
-                return None;
-            }
-            let directory_id = values.get("directory.id").map_or(Some(Uuid::nil()), |id| id_from_text(id))?;
-            let node_id = values.get("node.id")?.parse().ok()?;
-            Some(MetaProperties { cluster_id: values.remove("cluster.id")?, node_id, directory_id })
-        })
+        let path = dir.join(META_PROPERTIES);
+        let Some(bytes) = read(disk, &path)? else { return Ok(None) };
+        let text = std::str::from_utf8(&bytes).map_err(|_| "not UTF-8");
+        text.and_then(MetaProperties::parse).map(Some).map_err(|why| Error::Malformed { path, why })
+    }
+
+    fn parse(text: &str) -> Result<MetaProperties, &'static str> {
+        let mut values: BTreeMap<&str, String> = BTreeMap::new();
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let (name, value) = line.split_once('=').ok_or("a line is not name=value")?;
+            values.insert(name.trim(), value.trim().replace('\\', ""));
+        }
+        let version = match values.get("version").map(String::as_str) {
+            Some("0") => 0,
+            Some("1") => 1,
+            Some(_) => return Err("a version other than 0 and 1"),
+            None => return Err("no version"),
+        };
+        let node = values.get(if version == 0 { "broker.id" } else { "node.id" });
+        let node_id = node.map(|id| id.parse()).transpose();
+        let node_id = node_id.map_err(|_| "the node.id (of version 0: the broker.id) is not a number")?;
+        let directory_id = match values.get("directory.id") {
+            Some(id) => Some(id_from_text(id).ok_or("the directory.id is not an id")?),
+            None => None,
+        };
+        let cluster_id = values.remove("cluster.id");
+        match (version, &cluster_id, node_id) {
+            (1, None, _) => Err("no cluster.id"),
+            (1, _, None) => Err("no node.id"),
+            _ => Ok(MetaProperties { version, cluster_id, node_id, directory_id }),
+        }
     }
 }
 
@@ -191,8 +238,18 @@ pub fn id_from_text(text: &str) -> Option<Uuid> {
 
 /// Writes `partition.metadata` into a partition's folder.
 pub fn write_topic_id(disk: &dyn Disk, dir: &Path, topic_id: &Uuid) -> Result<(), Error> {
-    let text = format!("version: 0\ntopic_id: {}\n", id_to_text(topic_id));
-    replace(disk, &dir.join(PARTITION_METADATA), text.as_bytes()).map(drop)
+    replace(disk, &dir.join(PARTITION_METADATA), topic_id_text(topic_id).as_bytes()).map(drop)
+}
+
+/// Writes `partition.metadata` into a directory that was just made.
+pub fn write_first_topic_id(disk: &dyn Disk, dir: &Path, topic_id: &Uuid) -> Result<(), Error> {
+    let path = dir.join(PARTITION_METADATA);
+    let file = disk.open(&path, true, 0).at(&path)?;
+    file.append(0, &mut [IoSlice::new(topic_id_text(topic_id).as_bytes())]).at(&path)
+}
+
+fn topic_id_text(topic_id: &Uuid) -> String {
+    format!("version: 0\ntopic_id: {}\n", id_to_text(topic_id))
 }
 
 /// Reads `partition.metadata`; `None` if there is none.

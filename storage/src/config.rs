@@ -12,7 +12,7 @@ pub struct LogConfig {
     pub segment_jitter_ms: i64,
     /// Does `cleanup.policy` say `delete`? Otherwise only what lies below the log's start is deleted.
     pub delete: bool,
-    /// `retention.ms`: how long records are kept; -1 for ever.
+    /// `retention.ms`: how long records are kept; -1 forever.
     pub retention_ms: i64,
     /// `retention.bytes`: the size above which the oldest segments go; -1 for no limit.
     pub retention_bytes: i64,

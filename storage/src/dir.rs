@@ -3,7 +3,8 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use crate::disk::Disk;
 use crate::error::{At, Error};
@@ -11,7 +12,8 @@ use crate::error::{At, Error};
 /// Held as long as the folder is in use.
 #[derive(Debug)]
 pub struct DirLock {
-    _file: File,
+    path: PathBuf,
+    file: File,
 }
 
 impl DirLock {
@@ -21,30 +23,64 @@ impl DirLock {
         let path = dir.join(".lock");
         let file = File::options().create(true).truncate(false).write(true).open(&path).at(&path)?;
         match file.try_lock() {
-            Ok(()) => Ok(DirLock { _file: file }),
+            Ok(()) => Ok(DirLock { path, file }),
             Err(TryLockError::WouldBlock) => Err(Error::Locked { path: dir.to_path_buf() }),
             Err(TryLockError::Error(source)) => Err(Error::Io { path, source }),
         }
     }
+
+    /// An error if the directory was removed, moved away or replaced while it was in use. Costs two calls.
+    pub fn check(&self) -> io::Result<()> {
+        let here = |meta: fs::Metadata| (meta.dev(), meta.ino());
+        let found = fs::metadata(&self.path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => io::Error::new(error.kind(), "it was removed or moved away"),
+            _ => error,
+        })?;
+        match here(found) == here(self.file.metadata()?) {
+            true => Ok(()),
+            false => Err(io::Error::other("it was replaced by another one")),
+        }
+    }
 }
 
-/// Deletes the folder of a partition, if there is one: it gets a name that nothing takes for a partition's,
-/// and is removed.
+/// Deletes the directory of a partition, if there is one.
 pub fn delete(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
+    let Some(doomed) = doom(disk, dir)? else { return Ok(()) };
+    let parent = dir.parent().unwrap_or(Path::new("."));
+    disk.sync_dir(parent).at(parent)?;
+    disk.remove(&doomed).at(&doomed)
+}
+
+/// Gives the directory of a partition a name that nothing takes for a partition's: the first half of its
+/// deletion. Returns the new path; none if there is no such directory.
+pub fn doom(disk: &dyn Disk, dir: &Path) -> Result<Option<PathBuf>, Error> {
     let mut doomed = dir.as_os_str().to_owned();
     doomed.push(format!(".{}-delete", uuid::Uuid::new_v4().simple()));
     match disk.rename(dir, Path::new(&doomed)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        renamed => renamed.at(dir)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        renamed => renamed.at(dir).map(|()| Some(doomed.into())),
     }
-    let parent = dir.parent().unwrap_or(Path::new("."));
-    disk.sync_dir(parent).at(parent)?;
-    disk.remove(Path::new(&doomed)).at(Path::new(&doomed))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // `rm -rf` of the data under a running broker, or another directory mounted over it.
+    #[test]
+    fn a_directory_that_is_removed_or_replaced_is_found_out() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("data");
+        let lock = DirLock::acquire(&dir).unwrap();
+        lock.check().unwrap();
+        fs::rename(&dir, parent.path().join("elsewhere")).unwrap();
+        assert_eq!(lock.check().unwrap_err().kind(), io::ErrorKind::NotFound);
+        let other = DirLock::acquire(&dir).unwrap();
+        assert!(lock.check().unwrap_err().to_string().contains("replaced"));
+        other.check().unwrap();
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(other.check().unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 
     #[test]
     fn a_folder_has_one_owner_at_a_time() {

@@ -1,4 +1,4 @@
-//! The seam to the file system: `Disk` and `File`, five methods each, and the real ones.
+//! The seam to the file system: `Disk` and `File`, a few methods each, and the real ones.
 //!
 //! Appends are `pwritev` at a position that the caller names, into space reserved ahead (`fallocate` without
 //! changing the size, so that a file is never longer than what was written). Reads are slices of one shared,
@@ -19,11 +19,15 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use rustix::fs::FallocateFlags;
 
+use crate::open_files::{Counted, OpenFiles};
+
 /// A file system, or a part of one.
 pub trait Disk: Send + Sync {
     /// Opens a file to read and write it; with `create` it and the folders above it are made if missing.
     /// `capacity` is how large it may become (a hint: what is mapped).
     fn open(&self, path: &Path, create: bool, capacity: u64) -> io::Result<Arc<dyn File>>;
+    /// Makes a directory whose parent is there. False if something of this name is there already.
+    fn make_dir(&self, dir: &Path) -> io::Result<bool>;
     /// What is in a folder, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
     /// Moves a file or folder, replacing what has the new name.
@@ -36,7 +40,11 @@ pub trait Disk: Send + Sync {
     fn is_real(&self) -> bool {
         false
     }
-    /// Where a slice that was read lies, if its file is still open here: whoever sends it can leave the
+    /// How many files may be open, where that is limited.
+    fn open_files(&self) -> Option<&OpenFiles> {
+        None
+    }
+    /// Where a slice that was read lies, if its file is still open here: the sender can leave the
     /// copying to the system.
     fn origin(&self, _slice: &[u8]) -> Option<Origin> {
         None
@@ -86,6 +94,14 @@ pub trait File: Send + Sync {
 #[derive(Clone, Debug, Default)]
 pub struct RealDisk {
     maps: Arc<Maps>,
+    files: Arc<OpenFiles>,
+}
+
+impl RealDisk {
+    /// A disk that believes in another limit of open files than the process has.
+    pub fn with_limit(files: usize) -> RealDisk {
+        RealDisk { maps: Arc::default(), files: Arc::new(OpenFiles::new(files)) }
+    }
 }
 
 /// Which memory is a map of which file: by where it begins, how long it is. All of it is mapped as long as it
@@ -107,7 +123,15 @@ impl Disk for RealDisk {
         let len = file.metadata()?.len();
         let (file, maps) = (Arc::new(file), self.maps.clone());
         let space = Space { capacity, reserved: AtomicU64::new(len), refused: AtomicBool::new(false) };
-        Ok(Arc::new(RealFile { file, len: AtomicU64::new(len), space, map: Mutex::new(None), maps }))
+        let (len, map, counted) = (AtomicU64::new(len), Mutex::new(None), self.files.count());
+        Ok(Arc::new(RealFile { file, len, space, map, maps, _counted: counted }))
+    }
+
+    fn make_dir(&self, dir: &Path) -> io::Result<bool> {
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            made => made.map(|()| true),
+        }
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
@@ -141,6 +165,10 @@ impl Disk for RealDisk {
         true
     }
 
+    fn open_files(&self) -> Option<&OpenFiles> {
+        Some(&self.files)
+    }
+
     fn origin(&self, slice: &[u8]) -> Option<Origin> {
         let at = slice.as_ptr().addr();
         let maps = self.maps.0.read();
@@ -159,6 +187,7 @@ struct RealFile {
     /// All of the file that may ever be, and then some; see [`map`].
     map: Mutex<Option<Bytes>>,
     maps: Arc<Maps>,
+    _counted: Counted,
 }
 
 impl File for RealFile {
@@ -337,7 +366,7 @@ mod tests {
         assert_eq!(disk.origin(&theirs).unwrap().at, 0);
         assert!(disk.origin(b"bytes of nobody's").is_none());
 
-        // Closed by all but whoever asked.
+        // Closed by all but the caller.
         drop((one, file));
         assert!(disk.origin(&ours).is_none());
         assert_eq!(ours, "world");

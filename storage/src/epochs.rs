@@ -26,17 +26,26 @@ impl Epochs {
         self.entries.last().map(|(epoch, _)| *epoch)
     }
 
+    /// The epoch of the batch at `offset`, if there is one.
+    pub fn at(&self, offset: i64) -> Option<i32> {
+        let after = self.entries.partition_point(|(_, begin)| *begin <= offset);
+        self.entries.get(after.checked_sub(1)?).map(|(epoch, _)| *epoch)
+    }
+
     /// Where the largest epoch ends that is not larger than `epoch`: that epoch and the offset after its
-    /// last, as OffsetForLeaderEpoch answers. `None` for epochs that are not known yet.
-    pub fn end_offset(&self, epoch: i32, log_end: i64) -> Option<(i32, i64)> {
-        let latest = self.latest()?;
+    /// last, as OffsetForLeaderEpoch answers. `None` for epochs that are not known yet. `current` is the
+    /// leader's own: it is known also while no batch has it (Kafka writes it down when it begins).
+    pub fn end_offset(&self, epoch: i32, current: i32, log_end: i64) -> Option<(i32, i64)> {
+        let latest = self.latest().map_or(current, |latest| latest.max(current));
+        if epoch < 0 || epoch > latest {
+            return None;
+        }
         if epoch == latest {
             return Some((epoch, log_end));
         }
-        let next = self.entries.iter().position(|(entry, _)| *entry > epoch)?;
-        let (_, end) = *self.entries.get(next)?;
-        let floor = next.checked_sub(1).and_then(|floor| self.entries.get(floor));
-        Some((floor.map_or(epoch, |(entry, _)| *entry), end))
+        let next = self.entries.iter().find(|(entry, _)| *entry > epoch);
+        let floor = self.entries.iter().rev().find(|(entry, _)| *entry <= epoch);
+        Some((floor.map_or(epoch, |(entry, _)| *entry), next.map_or(log_end, |(_, begin)| *begin)))
     }
 
     /// Forgets epochs that began at `end` or later: their batches were lost. True if there were any.
@@ -91,17 +100,29 @@ mod tests {
     #[test]
     fn an_epoch_ends_where_the_next_begins() {
         let mut epochs = Epochs::default();
-        assert_eq!(epochs.end_offset(0, 0), None);
+        assert_eq!(epochs.end_offset(0, -1, 0), None);
         assert!(epochs.assign(2, 0) && !epochs.assign(2, 5) && !epochs.assign(1, 6) && epochs.assign(5, 10));
-        assert_eq!(epochs.end_offset(5, 30), Some((5, 30)));
-        assert_eq!(epochs.end_offset(4, 30), Some((2, 10)));
-        assert_eq!(epochs.end_offset(2, 30), Some((2, 10)));
-        assert_eq!(epochs.end_offset(1, 30), Some((1, 0)));
-        assert_eq!(epochs.end_offset(6, 30), None);
+        for current in [0, 5] {
+            let end = |epoch| epochs.end_offset(epoch, current, 30);
+            assert_eq!((end(5), end(4), end(2)), (Some((5, 30)), Some((2, 10)), Some((2, 10))));
+            assert_eq!((end(1), end(6), end(-1)), (Some((1, 0)), None, None));
+        }
         assert_eq!(Epochs::from_text(&epochs.to_text()), Some(epochs.clone()));
         assert_eq!(epochs.to_text(), "0\n2\n2 0\n5 10\n");
+        assert_eq!([-1, 0, 9, 10, 30].map(|at| epochs.at(at)), [None, Some(2), Some(2), Some(5), Some(5)]);
         assert!(epochs.truncate(10) && !epochs.truncate(1));
         assert_eq!(epochs.latest(), Some(2));
+    }
+
+    // A consumer asked for the end of epoch 0 of a partition that was never written to, and was answered
+    // that there is no such epoch.
+    #[test]
+    fn the_leaders_epoch_is_known_before_a_batch_has_it() {
+        let mut epochs = Epochs::default();
+        assert_eq!((epochs.end_offset(0, 0, 0), epochs.end_offset(1, 0, 0)), (Some((0, 0)), None));
+        assert!(epochs.assign(2, 0));
+        let end = |epoch| epochs.end_offset(epoch, 4, 30);
+        assert_eq!((end(2), end(3), end(4), end(5)), (Some((2, 30)), Some((2, 30)), Some((4, 30)), None));
     }
 
     #[test]
@@ -115,7 +136,7 @@ mod tests {
         assert!(epochs.start_at(10) && !epochs.start_at(10));
         assert_eq!(epochs.to_text(), "0\n2\n5 10\n6 20\n");
         assert!(epochs.start_at(30));
-        assert_eq!((epochs.to_text().as_str(), epochs.end_offset(6, 30)), ("0\n1\n6 30\n", Some((6, 30))));
+        assert_eq!((epochs.to_text().as_str(), epochs.end_offset(6, 0, 30)), ("0\n1\n6 30\n", Some((6, 30))));
     }
 
     #[test]

@@ -71,15 +71,20 @@ impl Error {
         }
     }
 
+    /// Whether the process, or the system, has too many files open.
+    pub fn is_out_of_files(&self) -> bool {
+        matches!(self, Error::Io { source, .. } if is_out_of_files(source))
+    }
+
     /// What an operator can do about it, to be said behind the error.
     pub fn remedy(&self) -> &'static str {
         match (self, self.reach()) {
             (Error::Malformed { .. }, _) => {
-                "restore the file from a backup, or remove it to have it made anew"
+                "restore the file from a backup, or remove it to have it made again"
             }
             (_, Reach::Log) => {
                 "look at the folder with `braid check`, then restore it from a backup, or leave an empty one \
-                 in its place to begin anew without its records"
+                 in its place to begin again without its records"
             }
             (Error::Locked { .. }, _) => "stop the other process, or give this one a folder of its own",
             (_, Reach::Call) => "make room, or raise the limit of open files",

@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -178,10 +179,10 @@ impl Flusher {
         if let Some(error) = self.failure() {
             return Err(error);
         }
-        let points = logs.into_iter().filter_map(|log| Some((log.begin()?, log))).collect();
-        let Err((failure, untold)) = self.shared.sync_all(points) else { return Ok(()) };
+        let mut jobs = Job::all(logs);
+        let Err(failure) = self.shared.sync_all(&mut jobs) else { return Ok(()) };
         self.shared.queue.lock().failed = Some(failure.clone());
-        untold.into_iter().for_each(|log| log.end(Err(failure.error())));
+        untold(jobs).for_each(|log| log.end(Err(failure.error())));
         Err(failure.error())
     }
 
@@ -236,8 +237,8 @@ impl Shared {
 
     /// Syncs these logs. False if that fails: then nothing is synced any more, and everybody is told.
     fn round(&self, turn: MutexGuard<'_, ()>, logs: Vec<Arc<dyn Dirty>>) -> bool {
-        let points: Vec<_> = logs.into_iter().filter_map(|log| Some((log.begin()?, log))).collect();
-        let Err((failure, untold)) = self.sync_all(points) else { return true };
+        let mut jobs = Job::all(logs);
+        let Err(failure) = self.sync_all(&mut jobs) else { return true };
         tracing::error!(error = %failure.0, "a sync failed and this disk is given up");
         if let Some(failed) = self.failed.lock().take() {
             failed(&failure.0);
@@ -248,7 +249,7 @@ impl Shared {
             std::mem::take(&mut queue.logs)
         };
         drop(turn);
-        for log in untold.into_iter().chain(late) {
+        for log in untold(jobs).chain(late) {
             log.end(Err(failure.error()));
         }
         false
@@ -269,26 +270,51 @@ impl Shared {
         Some(std::mem::take(&mut queue.logs))
     }
 
-    /// Syncs and tells each as soon as it is safe. On failure, returns those that it did not tell.
-    fn sync_all(
-        &self,
-        points: Vec<(SyncPoint, Arc<dyn Dirty>)>,
-    ) -> Result<(), (Failure, Vec<Arc<dyn Dirty>>)> {
-        let whole = self.root.as_ref().filter(|_| points.len() > ONE_BY_ONE_MAX);
-        let mut result = match whole {
-            Some(root) => rustix::fs::syncfs(root).map_err(io::Error::from),
-            None => Ok(()),
-        };
-        let mut untold = Vec::new();
-        for (point, log) in points {
-            if result.is_ok() && whole.is_none() {
-                result = point.sync();
-            }
-            match &result {
-                Ok(()) => log.end(Ok(point)),
-                Err(_) => untold.push(log),
-            }
-        }
-        result.map_err(|error| (Failure(Arc::new(error)), untold))
+    /// Syncs, and tells each as soon as it is safe. A panic is a failure like any other: no request may
+    /// wait for a thread that is gone.
+    fn sync_all(&self, jobs: &mut [Job]) -> Result<(), Failure> {
+        let synced = catch_unwind(AssertUnwindSafe(|| self.try_sync_all(jobs)));
+        let synced = synced.unwrap_or_else(|_| Err(io::Error::other("a thread panicked while it synced")));
+        synced.map_err(|error| Failure(Arc::new(error)))
     }
+
+    fn try_sync_all(&self, jobs: &mut [Job]) -> io::Result<()> {
+        for job in jobs.iter_mut() {
+            job.point = job.log.begin();
+            job.told = job.point.is_none();
+        }
+        let dirty = jobs.iter().filter(|job| !job.told).count();
+        let whole = self.root.as_ref().filter(|_| dirty > ONE_BY_ONE_MAX);
+        if let Some(root) = whole {
+            rustix::fs::syncfs(root)?;
+        }
+        for job in jobs {
+            let Some(point) = job.point.take() else { continue };
+            if whole.is_none() {
+                point.sync()?;
+            }
+            job.told = true;
+            job.log.end(Ok(point));
+        }
+        Ok(())
+    }
+}
+
+/// A log in a round.
+struct Job {
+    log: Arc<dyn Dirty>,
+    point: Option<SyncPoint>,
+    /// Does its owner know the outcome, or is there none?
+    told: bool,
+}
+
+impl Job {
+    fn all(logs: Vec<Arc<dyn Dirty>>) -> Vec<Job> {
+        logs.into_iter().map(|log| Job { log, point: None, told: false }).collect()
+    }
+}
+
+/// The logs whose owners do not know yet.
+fn untold(jobs: Vec<Job>) -> impl Iterator<Item = Arc<dyn Dirty>> {
+    jobs.into_iter().filter(|job| !job.told).map(|job| job.log)
 }

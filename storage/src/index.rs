@@ -60,7 +60,7 @@ impl Indexes {
 
     /// Keeps what is known of the batches below `offset`, to go on from there after a crash. `None` if the
     /// entries are not in order.
-    pub(crate) fn cut_back(&mut self, offset: i64) -> Option<Floor> {
+    pub(crate) fn truncate_to(&mut self, offset: i64) -> Option<Floor> {
         let limit = offset - self.base;
         self.offsets.truncate(|entry| split_offset(entry).0 < limit);
         self.times.truncate(|entry| split_time(entry).1 < limit);
@@ -242,7 +242,7 @@ impl<const N: usize> Table<N> {
         self.bytes().len()
     }
 
-    /// What the file lacks, and at which position; no position if it has to be written anew.
+    /// What the file lacks, and at which position; no position if it has to be written again.
     pub(crate) fn unsaved(&self) -> (Option<u64>, &[u8]) {
         let rest = self.bytes().get(self.saved.unwrap_or(0)..).unwrap_or_default();
         (self.saved.map(|saved| saved as u64), rest)

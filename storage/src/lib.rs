@@ -2,8 +2,10 @@
 //!
 //! Reading order:
 //! - `batch`: the record batch v2, its header read in place; `record`: the records inside; `codec`: how they
-//!   are compressed; `validate`: what a producer may send; `builder`: the broker's own batches
-//! - `disk`: the seam to the file system; `sim`: one in memory that can lose and refuse
+//!   are compressed; `scan`: the records as they pass by; `validate`: what a producer may send; `builder`:
+//!   the broker's own batches
+//! - `disk`: the seam to the file system; `open_files`: how many files may be open; `sim`: a disk in memory
+//!   that can lose and refuse
 //! - `index`: offset and time index; `txn_index`: aborted transactions; `segment`: one `.log` file and its
 //!   indexes;
 //!   `walk`: batch by batch; `proof`: which bytes may be served
@@ -30,6 +32,7 @@ mod index;
 pub mod log;
 mod lookup;
 mod marker;
+mod open_files;
 pub mod producers;
 mod proof;
 mod reader;
@@ -37,6 +40,7 @@ mod recent;
 pub mod record;
 mod recover;
 pub mod retain;
+mod scan;
 mod segment;
 pub mod sim;
 mod swap;
@@ -53,8 +57,10 @@ pub use disk::{Disk, Entry, File, Origin, RealDisk};
 pub use error::{AppendError, Error, Reach, ReadError};
 pub use log::{Appended, Log, LogConfig, OpenMode, Reader, Slice, SyncPoint};
 pub use marker::EndMarker;
+pub use open_files::OpenFiles;
 pub use producers::{TxnGuard, TxnStatus};
 pub use record::{Record, batches, records};
+pub use scan::readable;
 pub use swap::{CleanedSegment, SealedSegment, Unlink};
 pub use txn_index::{AbortedTxn, TXN_ENTRY};
-pub use validate::{Checked, Rules, validate};
+pub use validate::{Checked, Rules, Validation, validate};

@@ -38,6 +38,12 @@ pub enum OpenMode {
         /// From the recovery point checkpoint.
         recovery_point: i64,
     },
+    /// By another broker, whose cleaner may have left gaps between offsets also above the
+    /// recovery point: those are believed, as Kafka does.
+    Foreign {
+        /// From the recovery point checkpoint.
+        recovery_point: i64,
+    },
     /// Not so, and there is no recovery point: the checkpoint is lost, or does not know the log yet.
     /// Everything is checked, and gaps between offsets are believed, as Kafka does: compaction may have left
     /// them.
@@ -134,6 +140,11 @@ impl Log {
         now_ms: i64,
     ) -> Result<Log, Error> {
         crate::recover::open(disk, dir, config, how, log_start_offset, now_ms)
+    }
+
+    /// A new log in a directory that was just made and is empty.
+    pub fn create(disk: Arc<dyn Disk>, dir: &Path, config: LogConfig, now_ms: i64) -> Result<Log, Error> {
+        crate::recover::create(disk, dir, config, now_ms)
     }
 
     /// Has this producer, with this epoch, begun a transaction here? If not, its coordinator must be asked
@@ -335,8 +346,13 @@ impl Log {
 
     /// Where `read_committed` ends, given the high watermark: before the first transaction that is open, or
     /// whose end is not below the watermark.
-    pub fn last_stable_offset(&mut self, high_watermark: i64) -> i64 {
+    pub fn last_stable_offset(&self, high_watermark: i64) -> i64 {
         self.producers.last_stable_offset(high_watermark).max(self.start)
+    }
+
+    /// The high watermark has advanced: transactions that ended below it hold nothing back any more.
+    pub fn advance_high_watermark(&mut self, high_watermark: i64) {
+        self.producers.forget_ended(high_watermark);
     }
 
     /// Forgets producers that were idle for longer than the settings allow. To be called now and then.
@@ -349,10 +365,15 @@ impl Log {
         self.epochs.latest()
     }
 
+    /// The leader epoch of the batch at `offset`, if that is in the log.
+    pub fn epoch_at(&self, offset: i64) -> Option<i32> {
+        self.epochs.at(offset)
+    }
+
     /// The largest epoch not larger than `epoch`, and the offset after its last; `None` if `epoch` is newer
-    /// than all.
-    pub fn epoch_end_offset(&self, epoch: i32) -> Option<(i32, i64)> {
-        self.epochs.end_offset(epoch, self.end.offset)
+    /// than all. `current` is the epoch of the leader.
+    pub fn epoch_end_offset(&self, epoch: i32, current: i32) -> Option<(i32, i64)> {
+        self.epochs.end_offset(epoch, current, self.end.offset)
     }
 
     /// A snapshot for reading from `offset`, never beyond `up_to` (the start of a batch, or the end). Cheap:
@@ -377,11 +398,21 @@ impl Log {
         Ok(self.reader(offset, up_to)?.read(max_bytes, at_least_one)?)
     }
 
+    /// Closes the files of sealed segments, which are opened again when they are next read.
+    pub fn close_sealed(&self) {
+        self.segments.iter().for_each(|segment| segment.close_if_sealed());
+    }
+
     /// Deletes the log: its folder gets a name that nothing takes for a log's, and is removed. Readers that
     /// are out finish.
     pub fn delete(&self) -> Result<(), Error> {
-        self.place.deleted.store(true, Ordering::Release);
+        self.abandon();
         crate::dir::delete(&*self.place.disk, &self.place.dir)
+    }
+
+    /// The log is about to be deleted: from now on it is no failure that its directory is gone.
+    pub fn abandon(&self) {
+        self.place.deleted.store(true, Ordering::Release);
     }
 }
 

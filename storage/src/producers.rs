@@ -279,11 +279,16 @@ impl Producers {
 
     /// The first offset that a transaction still holds back from `read_committed`, below `high_watermark`: of
     /// an open one, or of one whose marker is not below the watermark yet.
-    pub fn last_stable_offset(&mut self, high_watermark: i64) -> i64 {
-        self.ended.retain(|(_, marker)| *marker >= high_watermark);
-        let ended = self.ended.iter().map(|(first, _)| *first).min();
+    pub fn last_stable_offset(&self, high_watermark: i64) -> i64 {
+        let held = self.ended.iter().filter(|(_, marker)| *marker >= high_watermark);
+        let ended = held.map(|(first, _)| *first).min();
         let open = self.open.keys().next().copied();
         ended.into_iter().chain(open).fold(high_watermark, i64::min)
+    }
+
+    /// Forgets the ended transactions whose markers are below the high watermark, which never moves back.
+    pub fn forget_ended(&mut self, high_watermark: i64) {
+        self.ended.retain(|(_, marker)| *marker >= high_watermark);
     }
 
     /// Forgets producers not heard of for this long, unless within a transaction.

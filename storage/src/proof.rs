@@ -114,7 +114,7 @@ pub(crate) enum Step {
 pub(crate) enum Hints<'a> {
     /// The segment's own.
     OfSegment,
-    /// This one, if any: for whoever holds the lock of the segment's own.
+    /// This one, if any: for callers that hold the lock of the segment's own.
     Given(Option<&'a Indexes>),
 }
 

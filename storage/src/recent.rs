@@ -1,4 +1,4 @@
-//! Where the last batches of a log begin. Whoever reads at its end, as most consumers do, need look neither
+//! Where the last batches of a log begin. Reads at its end, those of most consumers, need look neither
 //! into the index nor at the batches, whose pages would have to be mapped for that.
 
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ pub(crate) struct Piece {
 }
 
 impl Recent {
-    /// How many are kept: whoever is further behind reads more at once, and is not so much in a hurry.
+    /// How many are kept: a reader that is further behind reads larger pieces.
     const MAX: usize = 32;
 
     /// A batch was appended.

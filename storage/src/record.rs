@@ -5,6 +5,7 @@
 //! varints are zigzag. Lengths are never believed: a record is cut from bytes that are there.
 
 use std::io::Read;
+use std::ops::Range;
 
 use bytes::{Buf, Bytes};
 
@@ -15,6 +16,8 @@ pub const DECOMPRESSED_MAX: usize = 256 << 20;
 const WINDOW: usize = 16 << 10;
 /// Bytes of the longest varint that is a record's length.
 const LENGTH_MAX: usize = 5;
+/// Bytes of the longest beginning of a record: its length, attributes, and the two deltas.
+const STAMP_MAX: usize = LENGTH_MAX + 1 + 10 + 5;
 
 /// One record, its bytes shared with the batch if that is not compressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +37,7 @@ pub struct Record {
 /// What is wrong, and the sentence that says it.
 pub(crate) type Flaw = (Invalid, &'static str);
 
-const MALFORMED: Flaw = (Invalid::InvalidRecord, "a record is malformed");
+pub(crate) const MALFORMED: Flaw = (Invalid::InvalidRecord, "a record is malformed");
 
 /// A record's parts, borrowed. `headers` are checked but not split.
 pub(crate) struct Parts<'a> {
@@ -81,7 +84,7 @@ pub(crate) fn varint(at: &mut &[u8]) -> Option<i32> {
 }
 
 #[inline]
-fn varlong(at: &mut &[u8]) -> Option<i64> {
+pub(crate) fn varlong(at: &mut &[u8]) -> Option<i64> {
     let first = *at.split_off_first()?;
     let long = if first < 0x80 { u64::from(first) } else { unsigned(at, first, 10)? };
     Some((long >> 1) as i64 ^ -((long & 1) as i64))
@@ -194,8 +197,8 @@ impl Window {
     }
 }
 
-const UNPACKABLE: Flaw = (Invalid::InvalidRecord, "the records cannot be decompressed");
-const TOO_MUCH: Flaw = (Invalid::TooLarge, "the records are too large when decompressed");
+pub(crate) const UNPACKABLE: Flaw = (Invalid::InvalidRecord, "the records cannot be decompressed");
+pub(crate) const TOO_MUCH: Flaw = (Invalid::TooLarge, "the records are too large when decompressed");
 
 /// The records of one batch (header included), in order; decompressed as the iterator goes, at most
 /// [`DECOMPRESSED_MAX`] bytes. Does not check the CRC. After an error the iterator ends.
@@ -279,6 +282,93 @@ impl Iterator for Records {
     }
 }
 
+/// The time and the offset of each record of a batch, without the rest of it: takes no more memory for
+/// records that are large. Does not check the CRC. After an error the iterator ends.
+pub(crate) struct Stamps {
+    header: Header,
+    source: Box<dyn Read + Send>,
+    buffer: Vec<u8>,
+    /// What was read of the source and not used, as a range of `buffer`.
+    unread: Range<usize>,
+    left: usize,
+}
+
+impl Stamps {
+    /// Of a body that belongs to this header.
+    pub(crate) fn of(header: &Header, body: Bytes) -> Result<Stamps, Invalid> {
+        let codec = header.codec().ok_or(Invalid::InvalidRecord)?;
+        let source = codec.reader(body).map_err(|_| Invalid::InvalidRecord)?;
+        let (buffer, left) = (vec![0; WINDOW], DECOMPRESSED_MAX);
+        Ok(Stamps { header: *header, source, buffer, unread: 0..0, left })
+    }
+
+    fn unread(&self) -> &[u8] {
+        self.buffer.get(self.unread.clone()).unwrap_or_default()
+    }
+
+    /// Reads until a record's length and its numbers are there, or the source ends.
+    fn fill(&mut self, bytes: usize) -> Result<(), Flaw> {
+        while self.unread.len() < bytes {
+            self.buffer.copy_within(self.unread.clone(), 0);
+            self.unread = 0..self.unread.len();
+            let room = self.buffer.get_mut(self.unread.end..).unwrap_or_default();
+            let read = self.source.read(room).map_err(|_| UNPACKABLE)?;
+            self.left = self.left.checked_sub(read).ok_or(TOO_MUCH)?;
+            self.unread.end += read;
+            if read == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, mut bytes: usize) -> Result<(), Flaw> {
+        loop {
+            let here = bytes.min(self.unread.len());
+            self.unread.start += here;
+            bytes -= here;
+            if bytes == 0 {
+                return Ok(());
+            }
+            self.fill(1)?;
+            if self.unread.is_empty() {
+                return Err(MALFORMED);
+            }
+        }
+    }
+
+    fn advance(&mut self) -> Result<Option<(i64, i64)>, Flaw> {
+        self.fill(STAMP_MAX)?;
+        let seen = self.unread();
+        if seen.is_empty() {
+            return Ok(None);
+        }
+        let mut at = seen;
+        let length = varint(&mut at).and_then(|length| usize::try_from(length).ok()).ok_or(MALFORMED)?;
+        let whole = seen.len() - at.len() + length;
+        at.split_off_first().ok_or(MALFORMED)?; // attributes: unused
+        let time = timestamp(&self.header, varlong(&mut at).ok_or(MALFORMED)?);
+        let delta = varint(&mut at).ok_or(MALFORMED)?;
+        if seen.len() - at.len() > whole {
+            return Err(MALFORMED);
+        }
+        self.skip(whole)?;
+        Ok(Some((time, self.header.base_offset.saturating_add(i64::from(delta)))))
+    }
+}
+
+impl Iterator for Stamps {
+    type Item = Result<(i64, i64), Invalid>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let item = self.advance().map_err(|flaw| flaw.0).transpose();
+        if !matches!(item, Some(Ok(_))) {
+            (self.source, self.unread) = (Box::new(std::io::empty()), 0..0);
+        }
+        item
+    }
+}
+
 /// A record's own timestamp, or its batch's if the broker's clock counts.
 #[inline]
 pub(crate) fn timestamp(header: &Header, delta: i64) -> i64 {
@@ -295,4 +385,56 @@ pub fn batches(bytes: &Bytes) -> impl Iterator<Item = (Header, Bytes)> + use<> {
         let header = Header::parse(&rest).ok().filter(|header| header.total_len() <= rest.len())?;
         Some((header, rest.split_to(header.total_len())))
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::BatchBuilder;
+
+    /// A header and a body, plain and in gzip: records that are empty, larger than the window, in between.
+    fn batches() -> [(Header, Bytes); 2] {
+        let mut batch = BatchBuilder::new();
+        for (n, size) in [0, 1, 100, WINDOW - 20, WINDOW, 3 * WINDOW, 63, 64, 0].into_iter().enumerate() {
+            let value = vec![7; size];
+            batch.push(1_790_000_000_000 - n as i64 * 5_000_000, None, Some(&value), &[(b"h", None)]);
+        }
+        let built = batch.build().unwrap();
+        let (plain, body) = (*built.header(), built.body().clone());
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&body).unwrap();
+        let packed = Header { attributes: plain.attributes | 1, ..plain };
+        [(plain, body), (packed, gzip.finish().unwrap().into())]
+    }
+
+    #[test]
+    fn stamps_are_those_of_the_records() {
+        for (header, body) in batches() {
+            let records: Vec<_> = Records::of(&header, body.clone()).unwrap().map(Result::unwrap).collect();
+            let stamps: Result<Vec<_>, _> = Stamps::of(&header, body).unwrap().collect();
+            let expected: Vec<_> = records.iter().map(|record| (record.timestamp, record.offset)).collect();
+            assert_eq!(expected.len(), 9);
+            assert_eq!(stamps, Ok(expected));
+        }
+    }
+
+    #[test]
+    fn stamps_of_a_truncated_body_end_with_an_error() {
+        let [(header, body), _] = batches();
+        let ends: Vec<usize> = {
+            let mut rest: &[u8] = &body;
+            std::iter::from_fn(|| nullable(&mut rest).map(|_| body.len() - rest.len())).collect()
+        };
+        for end in (1..body.len()).filter(|end| end % 97 == 0 || ends.iter().any(|at| at.abs_diff(*end) < 30))
+        {
+            let stamps: Vec<_> = Stamps::of(&header, body.slice(..end)).unwrap().collect();
+            let whole = ends.iter().filter(|at| **at <= end).count();
+            let errors = stamps.iter().filter(|stamp| stamp.is_err()).count();
+            assert_eq!(stamps.len() - errors, whole, "{end}");
+            assert_eq!(errors, usize::from(!ends.contains(&end)), "{end}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //!
 //! What a crash may leave behind the recovery point: a torn batch, zeros, bytes of an older life of the
 //! blocks, segments that were not yet in the folder's order. All of that was never acknowledged as synced and
-//! is cut.
+//! is truncated.
 
 use std::collections::HashSet;
 use std::io;
@@ -23,9 +23,24 @@ use crate::proof::Step;
 use crate::segment::{Place, Segment};
 use crate::swap;
 use crate::sync::Unsynced;
+use crate::walk::OLD_FORMAT;
 
 /// Files that are leftovers whatever is in them.
 const LEFTOVERS: [&str; 3] = ["tmp", "deleted", "cleaned"];
+
+/// A log in an empty directory: nothing is looked for that cannot be there.
+pub(crate) fn create(disk: Arc<dyn Disk>, dir: &Path, config: LogConfig, now_ms: i64) -> Result<Log, Error> {
+    let mut log = load(place(disk, dir), config, &Folder::default(), 0, now_ms)?;
+    (log.unsynced.parent, log.unsynced.dir) = (true, true);
+    log.active().proof.ends_below(log.end.offset);
+    log.active().with_txns(&log.segments, |_| ())?;
+    Ok(log)
+}
+
+fn place(disk: Arc<dyn Disk>, dir: &Path) -> Arc<Place> {
+    let (quarantined, deleted) = (AtomicU64::new(0), AtomicBool::new(false));
+    Arc::new(Place { disk, dir: dir.to_path_buf(), quarantined, deleted })
+}
 
 pub(crate) fn open(
     disk: Arc<dyn Disk>,
@@ -35,10 +50,9 @@ pub(crate) fn open(
     log_start_offset: i64,
     now_ms: i64,
 ) -> Result<Log, Error> {
-    let (quarantined, deleted) = (AtomicU64::new(0), AtomicBool::new(false));
-    let place = Arc::new(Place { disk, dir: dir.to_path_buf(), quarantined, deleted });
+    let place = place(disk, dir);
     let mut entries = list(&place)?;
-    if swap::settle(&place, &entries)? {
+    if swap::resume(&place, &entries)? {
         entries = list(&place)?;
     }
     let found = Folder::sort(&place, entries)?;
@@ -54,6 +68,9 @@ pub(crate) fn open(
         OpenMode::Recover { recovery_point } => {
             Some((recover(&mut log, recovery_point, recovery_point)?, recovery_point))
         }
+        OpenMode::Foreign { recovery_point } => {
+            Some((recover(&mut log, recovery_point, i64::MAX)?, recovery_point))
+        }
         OpenMode::Unknown => Some((recover(&mut log, 0, i64::MAX)?, 0)),
     };
     let end = log.end.offset;
@@ -67,9 +84,9 @@ pub(crate) fn open(
     match first {
         Some((first, recovery_point)) => {
             log.recovery_point = recovery_point;
-            cut_txns(&log, first, recovery_point)?;
+            truncate_txns(&log, first, recovery_point)?;
             load_producers(&mut log, Some(recovery_point), now_ms)?;
-            settle(&mut log, first)?;
+            finish_recovery(&mut log, first)?;
         }
         None => {
             log.synced = log.end;
@@ -171,8 +188,17 @@ fn load(
 
 /// Damage is not an error: epochs of batches that are walked are found again.
 fn load_epochs(log: &Log) -> Result<Epochs, Error> {
-    let bytes = checkpoint::read(&*log.place.disk, &log.place.dir.join(EPOCHS))?;
-    let epochs = bytes.and_then(|bytes| Epochs::from_text(std::str::from_utf8(&bytes).ok()?));
+    let path = log.place.dir.join(EPOCHS);
+    let Some(bytes) = checkpoint::read(&*log.place.disk, &path)? else { return Ok(Epochs::default()) };
+    let epochs = std::str::from_utf8(&bytes).ok().and_then(Epochs::from_text);
+    let written = log.end.position > 0 || log.segments.len() > 1;
+    // Kafka makes the file with the log, and writes to it before the first batch.
+    if epochs.is_none() || (bytes.is_empty() && written) {
+        tracing::warn!(
+            path = %path.display(),
+            "damaged or empty: where leader epochs began below the recovery point is not known any more"
+        );
+    }
     Ok(epochs.unwrap_or_default())
 }
 
@@ -217,19 +243,20 @@ fn recover(log: &mut Log, recovery_point: i64, compacted_below: i64) -> Result<u
             break;
         }
     }
-    let cut = bad.map(|(n, position, why)| {
+    let truncated = bad.map(|(n, position, why)| {
         let path = segments.get(n).map(|segment| segment.path("log")).unwrap_or_default();
-        if next < recovery_point {
+        // Records of an old format are good records: they are not a tail to truncate.
+        if next < recovery_point || why == OLD_FORMAT {
             return Err(Error::Corrupt { path, offset: next, why });
         }
         let Tail { bytes, batches } = tail(log, n, position)?;
         tracing::warn!(
             path = %path.display(), offset = next, position, why, bytes, good_batches_behind = batches,
-            "the end of the log is cut: it was never known to be synced"
+            "truncating the unsynced tail of the log"
         );
-        cut(log, n, position)
+        truncate(log, n, position)
     });
-    cut.transpose()?;
+    truncated.transpose()?;
     if next < recovery_point {
         let why = "the log ends before what was synced";
         return Err(Error::Corrupt { path: log.active().path("log"), offset: next, why });
@@ -283,7 +310,7 @@ fn check(
     Ok(bad)
 }
 
-/// What goes when a log is cut.
+/// What goes when a log is truncated.
 struct Tail {
     bytes: u64,
     /// Good batches behind the bad one, as far as its length and theirs lead.
@@ -317,7 +344,7 @@ fn tail(log: &Log, n: usize, position: u64) -> Result<Tail, Error> {
 }
 
 /// Cuts segment `n` at `position`, which makes it the active one, and removes those behind it.
-fn cut(log: &mut Log, n: usize, position: u64) -> Result<(), Error> {
+fn truncate(log: &mut Log, n: usize, position: u64) -> Result<(), Error> {
     let segments = Arc::make_mut(&mut log.segments);
     // A segment of which nothing is left is only kept if it is the only one.
     let keep = if position == 0 && n > 0 { n } else { n + 1 };
@@ -334,7 +361,7 @@ fn cut(log: &mut Log, n: usize, position: u64) -> Result<(), Error> {
     let active = log.active();
     active.reopen(log.config.segment_bytes)?;
     if keep > n {
-        active.cut_at(position)?;
+        active.truncate_at(position)?;
     }
     let path = active.path("log");
     log.file = active.file().ok_or(io::Error::from(io::ErrorKind::NotFound)).at(&path)?;
@@ -344,16 +371,16 @@ fn cut(log: &mut Log, n: usize, position: u64) -> Result<(), Error> {
 
 /// What the files say of transactions that ended below the recovery point was synced before that was kept;
 /// the rest is read from the log again.
-fn cut_txns(log: &Log, first: usize, recovery_point: i64) -> Result<(), Error> {
+fn truncate_txns(log: &Log, first: usize, recovery_point: i64) -> Result<(), Error> {
     for segment in log.segments.iter().skip(first) {
-        segment.with_txns(&log.segments, |index| index.cut_back(recovery_point))?;
+        segment.with_txns(&log.segments, |index| index.truncate_to(recovery_point))?;
     }
     Ok(())
 }
 
 /// Saves the indexes of sealed segments that were walked, and notes what the next sync must cover: a kill
 /// leaves good batches that were never synced.
-fn settle(log: &mut Log, first: usize) -> Result<(), Error> {
+fn finish_recovery(log: &mut Log, first: usize) -> Result<(), Error> {
     let segments = Arc::clone(&log.segments);
     let unsynced = log.end.offset > log.synced.offset;
     for segment in segments.iter().take(segments.len() - 1).skip(first) {

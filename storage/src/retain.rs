@@ -6,7 +6,7 @@
 //! behind it. Nothing goes beyond the high watermark. If even the segment that is written to is over age or
 //! size, it is sealed and goes too.
 //!
-//! Other than in Kafka, records without timestamps never expire by time: there is no file time to go by.
+//! Other than in Kafka, records without timestamps never expire by time: there is no file time to use.
 
 use std::sync::Arc;
 
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(decide(&[9, 8, 7, 1], 0, 40, keep(7, -1)), (0, 0, 2), "older than, not as old as");
         assert_eq!(decide(&[9, 8, -50, 9, 1], 0, 50, keep(7, -1)), (0, 0, 2), "the future blocks");
         assert_eq!(decide(&[i64::MAX / DAY, 9], 0, 20, keep(7, -1)), (0, 0, 0), "no timestamp, no age");
-        assert_eq!(decide(&[9, 9], 0, 20, keep(-1, -1)), (0, 0, 0), "for ever");
+        assert_eq!(decide(&[9, 9], 0, 20, keep(-1, -1)), (0, 0, 0), "forever");
     }
 
     #[test]

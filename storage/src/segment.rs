@@ -1,7 +1,7 @@
 //! One `.log` file and its indexes, shared with readers by `Arc`.
 //!
 //! The newest segment has its file open for writing; a sealed one is opened when it is read, and stays open:
-//! whoever is sent slices of it may be sent them from the file. Indexes of a sealed segment are loaded when
+//! slices of it may be sent to clients from the file. Indexes of a sealed segment are loaded when
 //! they are needed, and made from the log if they are missing or lie.
 
 use std::io::IoSlice;
@@ -17,6 +17,7 @@ use crate::checkpoint;
 use crate::disk::{Disk, File};
 use crate::error::{At, Error};
 use crate::index::{Floor, Indexes, Table};
+use crate::open_files::OpenFiles;
 use crate::proof::{Hints, Hole, Proof, Step, Survey};
 use crate::recent::Recent;
 use crate::txn_index::TxnIndex;
@@ -206,7 +207,24 @@ impl Segment {
             Content::Open(file) => file,
             Content::Sealed(slot) => self.opened(slot)?,
         };
-        file.read(at, len).at_with(|| self.path("log"))
+        let bytes = file.read(at, len).at_with(|| self.path("log"));
+        if !self.place.disk.open_files().is_none_or(OpenFiles::may_keep) {
+            self.let_go(&mut content);
+        }
+        bytes
+    }
+
+    /// Closes the file of a sealed segment, which is opened again when it is next read.
+    pub(crate) fn close_if_sealed(&self) {
+        self.let_go(&mut self.content.lock());
+    }
+
+    fn let_go(&self, content: &mut Content) {
+        if let Content::Sealed(slot) = content
+            && !self.is_retired()
+        {
+            *slot = None;
+        }
     }
 
     /// Writes a batch behind the last. `file` is this segment's; only the log calls this, one call at a time.
@@ -226,7 +244,7 @@ impl Segment {
             indexes.append(header, position, interval);
         }
         self.recent.lock().push(header.base_offset, position);
-        // Under the lock, so that indexes made anew miss nothing.
+        // Under the lock, so that indexes made again miss nothing.
         self.size.store(position + header.total_len() as u64, Ordering::Release);
         Ok(())
     }
@@ -339,14 +357,14 @@ impl Segment {
     }
 
     /// An answer of the index that the log confirms. If it does not, either of them is bad: the indexes are
-    /// made anew, unless it turns out to be the log.
+    /// made again, unless it turns out to be the log.
     fn trusted(&self, ask: impl Fn(&Indexes) -> Floor) -> Result<Floor, Error> {
         let floor = self.with_indexes(|indexes| ask(indexes))?;
         let Some(offset) = floor.offset else { return Ok(floor) };
         let header = self.walk(floor.position, self.size(), false).next().and_then(Result::ok);
-        // Kafka may have appended several batches with one entry, which then names the last offset of all.
-        let confirmed =
-            header.is_some_and(|found| (self.base..=offset).contains(&found.header.last_offset()));
+        // Kafka may have appended several batches with one entry, which then names the last offset of all;
+        // and before 2.0 it named the first offset of the batch.
+        let confirmed = header.is_some_and(|found| (self.base..=offset).contains(&found.header.base_offset));
         if confirmed || self.proof.hole(floor.position).is_some() {
             return Ok(floor);
         }
@@ -355,7 +373,8 @@ impl Segment {
         if self.proof.hole(floor.position).is_some() {
             return Ok(floor);
         }
-        tracing::warn!(path = %self.path("index").display(), "the index lies and is made anew");
+        let path = self.path("index");
+        tracing::warn!(path = %path.display(), "the index does not match the log: rebuilding it");
         if !self.is_retired() {
             self.write_indexes(&mut made, true)?;
         }
@@ -377,7 +396,7 @@ impl Segment {
     /// with.
     pub(crate) fn resume(&self, recovery_point: i64) -> Option<(Indexes, Found)> {
         let mut indexes = self.load_indexes()?;
-        let floor = indexes.cut_back(recovery_point)?;
+        let floor = indexes.truncate_to(recovery_point)?;
         let found = self.walk(floor.position, self.size(), true).next()?.ok()?;
         (found.header.last_offset() == floor.offset?).then_some((indexes, found))
     }
@@ -447,7 +466,7 @@ impl Segment {
     }
 
     /// Cuts everything from `position` on. Nobody may be reading there.
-    pub(crate) fn cut_at(&self, position: u64) -> Result<(), Error> {
+    pub(crate) fn truncate_at(&self, position: u64) -> Result<(), Error> {
         if let Some(file) = self.file() {
             file.set_len(position).at(&self.path("log"))?;
         }

@@ -42,7 +42,7 @@ pub enum Fault {
 pub enum Call {
     /// `Disk::open` of a file that is there.
     Open,
-    /// `Disk::open` that makes a file.
+    /// `Disk::open` that makes a file, or `Disk::make_dir`.
     Create,
     /// `Disk::list`.
     List,
@@ -331,6 +331,14 @@ impl Disk for SimDisk {
         };
         let len = AtomicU64::new(inode.lock().seen.len() as u64);
         Ok(Arc::new(SimFile { disk: self.clone(), inode, len }))
+    }
+
+    fn make_dir(&self, dir: &Path) -> io::Result<bool> {
+        let mut world = self.0.lock();
+        world.call(Call::Create)?;
+        let is_new = !world.seen.contains_key(dir);
+        world.make_dirs(dir);
+        Ok(is_new)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {

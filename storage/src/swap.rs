@@ -14,7 +14,7 @@
 //!
 //! On disk, Kafka's suffixes: `.cleaned` becomes `.swap`, the log last: that decides. Then the other old
 //! segments get `.deleted`, then `.swap` loses its suffix, the log last: that ends it. At a start `.log.swap`
-//! is carried through, any other `.swap` and `.cleaned` is removed. Whoever reads the old segments has them
+//! is carried through, any other `.swap` and `.cleaned` is removed. Readers of the old segments have them
 //! mapped and goes on.
 
 use std::collections::BTreeSet;
@@ -232,7 +232,7 @@ fn remove(place: &Place, path: PathBuf) -> Result<(), Error> {
 }
 
 /// At a start: carries a decided swap through and removes what is left of others. True if names have changed.
-pub(crate) fn settle(place: &Place, entries: &[Entry]) -> Result<bool, Error> {
+pub(crate) fn resume(place: &Place, entries: &[Entry]) -> Result<bool, Error> {
     let with = |suffix: &'static str| {
         let stems = entries.iter().filter_map(move |entry| entry.name.strip_suffix(suffix));
         stems.filter(|stem| stem.len() == 20).filter_map(|stem| stem.parse::<i64>().ok())

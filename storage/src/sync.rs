@@ -1,6 +1,6 @@
 //! Making a log durable: what a sync must cover, what a checkpoint and a close write down.
 //!
-//! One at a time syncs a log: the flusher, or whoever opens or closes it.
+//! One at a time syncs a log: the flusher, or the thread that opens or closes it.
 
 use std::io;
 use std::mem;

@@ -95,7 +95,7 @@ impl TxnIndex {
     }
 
     /// Forgets the transactions whose markers are at `offset` or behind it.
-    pub(crate) fn cut_back(&mut self, offset: i64) {
+    pub(crate) fn truncate_to(&mut self, offset: i64) {
         self.table.truncate(|entry| AbortedTxn::read(entry).is_some_and(|txn| txn.last_offset < offset));
     }
 
@@ -152,7 +152,7 @@ impl Segment {
         }
         tracing::warn!(
             path = %self.path("txnindex").display(),
-            "the index of aborted transactions is damaged and is made anew"
+            "the index of aborted transactions is damaged and is made again"
         );
         let mut index = self.make_txns(all)?;
         if let Err(error) = self.write_txns(&mut index) {

@@ -12,7 +12,8 @@ use bytes::{Buf, Bytes};
 use crate::batch::{self, HEADER_LEN, Header, Invalid, LENGTH_END, MAGIC, NO_TIMESTAMP, RECORD_ERRORS_MAX};
 use crate::batch::{Refusal, TimestampType};
 use crate::codec::Codec;
-use crate::record::{Flaw, Parts, Records, timestamp, walk};
+use crate::record::{Flaw, Records, timestamp};
+use crate::scan::{Limits, Passed, Scan};
 
 /// What a topic demands of a batch. Times in ms since the epoch.
 #[derive(Clone, Debug)]
@@ -29,8 +30,10 @@ pub struct Rules {
     pub before_max_ms: i64,
     /// `message.timestamp.after.max.ms`: how far in the future.
     pub after_max_ms: i64,
-    /// How many bytes a compressed batch may become. Ours: Kafka has no such limit.
+    /// How many bytes the records of a compressed batch may become. Ours: Kafka has no such limit.
     pub max_decompressed_bytes: usize,
+    /// `max.decompressed.message.bytes` (Kafka 4.4): how many bytes one record of a compressed batch may be.
+    pub max_decompressed_record_bytes: usize,
     /// False for clients from before zstd (Produce < 7).
     pub zstd_allowed: bool,
 }
@@ -66,29 +69,93 @@ impl Checked {
 
 /// Checks that `records` is exactly one batch that the topic's rules admit. Where the header's largest
 /// timestamp is not the records' (or the broker's clock counts), the header is corrected and the CRC computed
-/// again.
+/// again. In one go, however much the batch unpacks to: see [`Validation`].
 pub fn validate(records: &Bytes, rules: &Rules, now_ms: i64) -> Result<Checked, Refusal> {
-    let batch = only_batch(records)?;
-    let mut header = check_frame(&batch, rules)?;
-    check_header(&header, rules)?;
-    let body = batch.slice(HEADER_LEN..);
-    let mut tally = Tally::new(&header, rules, now_ms);
-    let flaw = walk(&header, &body, rules.max_decompressed_bytes, |record| tally.record(record));
-    tally.finish(flaw)?;
-    if batch.len() > rules.segment_bytes {
-        let message = format!("the batch of {} bytes is larger than a segment may be", batch.len());
-        return Err(Refusal::new(Invalid::RecordListTooLarge, message));
-    }
-    let max_timestamp = tally.max_timestamp;
-    match rules.timestamp_type {
-        TimestampType::LogAppendTime => header.set_log_append_time(now_ms),
-        TimestampType::CreateTime if header.max_timestamp == max_timestamp => {
-            return Ok(Checked { header, body });
+    let mut validation = Validation::begin(records, rules, now_ms)?;
+    loop {
+        if let Some(checked) = validation.advance(usize::MAX)? {
+            return Ok(checked);
         }
-        TimestampType::CreateTime => header.max_timestamp = max_timestamp,
     }
-    header.crc = header.crc_with(&body);
-    Ok(Checked { header, body })
+}
+
+/// [`validate`] in steps, so that a batch that unpacks to a lot does not keep a thread from its other work.
+/// May be moved to another thread between steps.
+///
+/// ```
+/// # use braid_storage::{Checked, Refusal, Rules, Validation};
+/// # fn pause() {}
+/// # fn check(records: &bytes::Bytes, rules: &Rules, now_ms: i64) -> Result<Checked, Refusal> {
+/// let mut validation = Validation::begin(records, rules, now_ms)?;
+/// loop {
+///     match validation.advance(1 << 20)? {
+///         Some(checked) => return Ok(checked),
+///         None => pause(),
+///     }
+/// }
+/// # }
+/// ```
+pub struct Validation {
+    header: Header,
+    body: Bytes,
+    scan: Scan,
+    tally: Tally,
+    segment_bytes: usize,
+    now_ms: i64,
+}
+
+impl Validation {
+    /// Checks the frame: length, CRC, header, and how compressed records are framed.
+    pub fn begin(records: &Bytes, rules: &Rules, now_ms: i64) -> Result<Validation, Refusal> {
+        let batch = only_batch(records)?;
+        let header = check_frame(&batch, rules)?;
+        check_header(&header, rules)?;
+        let body = batch.slice(HEADER_LEN..);
+        let limits =
+            Limits { batch: rules.max_decompressed_bytes, record: rules.max_decompressed_record_bytes };
+        let scan = Scan::new(&header, &body, limits).map_err(|(why, message)| Refusal::new(why, message))?;
+        let tally = Tally::new(&header, rules, now_ms);
+        Ok(Validation { header, body, scan, tally, segment_bytes: rules.segment_bytes, now_ms })
+    }
+
+    /// Checks records until about `budget_bytes` more uncompressed bytes have been seen (a snappy block
+    /// counts whole, since it is decompressed whole). `None` if there are more. Not to be called again after
+    /// it gave anything else.
+    #[inline]
+    pub fn advance(&mut self, budget_bytes: usize) -> Result<Option<Checked>, Refusal> {
+        let Validation { scan, tally, .. } = self;
+        let flaw = match scan.advance(budget_bytes, |record| tally.record(record)) {
+            Ok(false) => return Ok(None),
+            Ok(true) => Ok(()),
+            Err(flaw) => Err(flaw),
+        };
+        tally.finish(flaw)?;
+        self.finish().map(Some)
+    }
+
+    /// Bytes of memory that the steps need at most, beside the batch itself; none if it is not compressed.
+    pub fn memory_bytes(&self) -> usize {
+        self.scan.memory()
+    }
+
+    fn finish(&self) -> Result<Checked, Refusal> {
+        let (mut header, body) = (self.header, self.body.clone());
+        if header.total_len() > self.segment_bytes {
+            let message =
+                format!("the batch of {} bytes is larger than a segment may be", header.total_len());
+            return Err(Refusal::new(Invalid::RecordListTooLarge, message));
+        }
+        let max_timestamp = self.tally.max_timestamp;
+        match self.tally.timestamp_type {
+            TimestampType::LogAppendTime => header.set_log_append_time(self.now_ms),
+            TimestampType::CreateTime if header.max_timestamp == max_timestamp => {
+                return Ok(Checked { header, body });
+            }
+            TimestampType::CreateTime => header.max_timestamp = max_timestamp,
+        }
+        header.crc = header.crc_with(&body);
+        Ok(Checked { header, body })
+    }
 }
 
 /// Cuts out the one batch. A torn second one is ignored, as Kafka does.
@@ -171,9 +238,10 @@ fn check_header(header: &Header, rules: &Rules) -> Result<(), Refusal> {
 }
 
 /// What is learnt while the records pass by.
-struct Tally<'a> {
-    header: &'a Header,
-    rules: &'a Rules,
+struct Tally {
+    header: Header,
+    timestamp_type: TimestampType,
+    compacted: bool,
     oldest: i64,
     newest: i64,
     next: i32,
@@ -183,26 +251,35 @@ struct Tally<'a> {
 
 const TOO_MANY_BAD: Flaw = (Invalid::InvalidRecord, "too many records are invalid");
 
-impl<'a> Tally<'a> {
-    fn new(header: &'a Header, rules: &'a Rules, now_ms: i64) -> Tally<'a> {
+impl Tally {
+    fn new(header: &Header, rules: &Rules, now_ms: i64) -> Tally {
         let bounded = rules.timestamp_type == TimestampType::CreateTime;
         let oldest = if bounded { now_ms.saturating_sub(rules.before_max_ms) } else { i64::MIN };
         let newest = if bounded { now_ms.saturating_add(rules.after_max_ms) } else { i64::MAX };
-        Tally { header, rules, oldest, newest, next: 0, max_timestamp: NO_TIMESTAMP, bad: None }
+        Tally {
+            header: *header,
+            timestamp_type: rules.timestamp_type,
+            compacted: rules.compacted,
+            oldest,
+            newest,
+            next: 0,
+            max_timestamp: NO_TIMESTAMP,
+            bad: None,
+        }
     }
 
     #[inline]
-    fn record(&mut self, record: &Parts<'_>) -> Result<(), Flaw> {
+    fn record(&mut self, record: Passed) -> Result<(), Flaw> {
         if record.offset_delta != self.next {
             return Err((Invalid::InvalidRecord, "the offsets of the records are not consecutive"));
         }
         if self.next == self.header.records_count {
             return Err((Invalid::InvalidRecord, "the batch holds more records than its header says"));
         }
-        let timestamp = timestamp(self.header, record.timestamp_delta);
+        let timestamp = timestamp(&self.header, record.timestamp_delta);
         self.max_timestamp = self.max_timestamp.max(timestamp);
         let out_of_bounds = timestamp != NO_TIMESTAMP && !(self.oldest..=self.newest).contains(&timestamp);
-        if out_of_bounds || (self.rules.compacted && record.key.is_none()) {
+        if out_of_bounds || (self.compacted && !record.has_key) {
             self.refuse(out_of_bounds.then_some(timestamp))?;
         }
         self.next += 1;

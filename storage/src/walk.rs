@@ -6,6 +6,10 @@ use crate::batch::{self, HEADER_LEN, Header};
 use crate::error::Error;
 use crate::segment::{Found, Segment};
 
+/// Why a segment with messages of before Kafka 0.11 is not served.
+pub(crate) const OLD_FORMAT: &str = "records of message format 0 or 1, which are not supported: \
+     let Apache Kafka 3.x copy the topic with the current format";
+
 /// The batches of a part of a segment. Ends with an error at what is not a whole batch.
 pub(crate) struct Walk<'a> {
     segment: &'a Segment,
@@ -66,16 +70,30 @@ impl Walk<'_> {
     /// What stands at this place, if its length can be true. The place stays.
     pub(crate) fn claim(&mut self) -> Result<Found, Error> {
         let (position, left) = (self.position, self.end.saturating_sub(self.position));
-        if left < HEADER_LEN as u64 {
-            return Err(self.corrupt("fewer bytes than a header"));
-        }
-        let Ok(header) = Header::parse(self.view(HEADER_LEN)?) else {
-            return Err(self.corrupt("not the header of a batch"));
+        let Ok(header) = Header::parse(self.view(left.min(HEADER_LEN as u64) as usize)?) else {
+            return Err(self.not_a_header(left));
         };
         if header.total_len() as u64 > left {
             return Err(self.corrupt("the batch is not complete"));
         }
         Ok(Found { header, position })
+    }
+
+    /// What stands where a header should, in `left` bytes.
+    fn not_a_header(&mut self, left: u64) -> Error {
+        let short = left < HEADER_LEN as u64;
+        let begin = self.view(left.min(HEADER_LEN as u64) as usize).map(batch::old_format_len);
+        let why = match begin {
+            Err(error) => return error,
+            Ok(Some(len)) if len as u64 <= left => match self.view(len).map(batch::is_old_format) {
+                Err(error) => return error,
+                Ok(true) => OLD_FORMAT,
+                Ok(false) => "not the header of a batch",
+            },
+            Ok(_) if short => "fewer bytes than a header",
+            Ok(_) => "not the header of a batch",
+        };
+        self.corrupt(why)
     }
 
     /// The offset is not known here, but the position is.

@@ -53,11 +53,11 @@ pub fn transact(partition: &Arc<Partition>, producer_id: i64, ends: Option<bool>
         TxnStatus::Open => None,
         TxnStatus::Closed(guard) => Some(guard),
     };
-    let last = |log: &mut Log| {
+    let last = |log: &Log| {
         let known = log.producers().all().find(|known| known.producer_id == producer_id);
         known.map_or(-1, |known| known.last_sequence)
     };
-    let sequence = partition.with_log(last)? + 1;
+    let sequence = partition.look(last)? + 1;
     let mut batch = BatchBuilder::new().producer(producer_id, 0, sequence).transactional();
     batch.push(NOW, None, Some(&[b'x'; 40]), &[]);
     Ok(partition.append(&batch.build().unwrap(), leave, NOW)?.last_offset)

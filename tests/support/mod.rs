@@ -75,6 +75,12 @@ impl TestBroker {
         self.kill()
     }
 
+    /// The same, of a broker of which not everything could be closed.
+    pub fn restart_unclean(self) -> TestBroker {
+        self.broker.close().unwrap_err();
+        self.kill()
+    }
+
     /// What it has written so far, opened again as if the process had been killed: a copy, because in here
     /// the old broker lives on.
     pub fn kill(self) -> TestBroker {
@@ -112,7 +118,7 @@ impl TestBroker {
         Client { stream: Box::new(ours), next: 0, end: Some(end) }
     }
 
-    /// A topic with so many partitions, and configs.
+    /// A topic with this many partitions, and configs.
     pub async fn topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
         let configs = configs.iter().map(|(name, value)| CreatableTopicConfig {
             name: (*name).to_owned(),

@@ -1,4 +1,4 @@
-//! ElectLeaders (key 43): elect leaders anew (KIP-183).
+//! ElectLeaders (key 43): elect leaders again (KIP-183).
 //!
 //! v1 unclean elections and an error for the whole (KIP-460); v2 flexible.
 

@@ -6,7 +6,7 @@ use crate::error::ErrorCode;
 use crate::message::{api, message};
 
 api! {
-    /// Answered REBALANCE_IN_PROGRESS when the group gathers anew.
+    /// Answered REBALANCE_IN_PROGRESS when the group is rebalancing.
     Heartbeat = 12, 0..=4, flexible 4.., HeartbeatRequest => HeartbeatResponse
 }
 

@@ -63,3 +63,63 @@ pub mod list_config_resources;
 pub mod list_partition_reassignments;
 pub mod offset_delete;
 pub mod update_features;
+
+/// Hands the list of all APIs to a macro, as `module Api, ...` in the order of their keys. What is made for
+/// each of them is derived from it: the table of the broker, the grammar of requests.
+#[macro_export]
+macro_rules! apis {
+    ($then:ident) => {
+        $then! {
+            produce Produce,
+            fetch Fetch,
+            list_offsets ListOffsets,
+            metadata Metadata,
+            offset_commit OffsetCommit,
+            offset_fetch OffsetFetch,
+            find_coordinator FindCoordinator,
+            join_group JoinGroup,
+            heartbeat Heartbeat,
+            leave_group LeaveGroup,
+            sync_group SyncGroup,
+            describe_groups DescribeGroups,
+            list_groups ListGroups,
+            api_versions ApiVersions,
+            create_topics CreateTopics,
+            delete_topics DeleteTopics,
+            delete_records DeleteRecords,
+            init_producer_id InitProducerId,
+            offset_for_leader_epoch OffsetForLeaderEpoch,
+            add_partitions_to_txn AddPartitionsToTxn,
+            add_offsets_to_txn AddOffsetsToTxn,
+            end_txn EndTxn,
+            write_txn_markers WriteTxnMarkers,
+            txn_offset_commit TxnOffsetCommit,
+            describe_acls DescribeAcls,
+            create_acls CreateAcls,
+            delete_acls DeleteAcls,
+            describe_configs DescribeConfigs,
+            alter_configs AlterConfigs,
+            alter_replica_log_dirs AlterReplicaLogDirs,
+            describe_log_dirs DescribeLogDirs,
+            create_partitions CreatePartitions,
+            delete_groups DeleteGroups,
+            elect_leaders ElectLeaders,
+            incremental_alter_configs IncrementalAlterConfigs,
+            alter_partition_reassignments AlterPartitionReassignments,
+            list_partition_reassignments ListPartitionReassignments,
+            offset_delete OffsetDelete,
+            describe_client_quotas DescribeClientQuotas,
+            describe_user_scram_credentials DescribeUserScramCredentials,
+            describe_quorum DescribeQuorum,
+            update_features UpdateFeatures,
+            describe_cluster DescribeCluster,
+            describe_producers DescribeProducers,
+            describe_transactions DescribeTransactions,
+            list_transactions ListTransactions,
+            consumer_group_heartbeat ConsumerGroupHeartbeat,
+            consumer_group_describe ConsumerGroupDescribe,
+            list_config_resources ListConfigResources,
+            describe_topic_partitions DescribeTopicPartitions,
+        }
+    };
+}

@@ -9,7 +9,8 @@ use std::ops::RangeInclusive;
 
 use bytes::{Buf, Bytes};
 
-use crate::wire::{Malformed, Version, Wire, Writer};
+use crate::wire::{Malformed, Version, Wire};
+use crate::writer::Writer;
 
 /// A message that stands alone, its version in two bytes before it.
 pub trait Data: Wire {
@@ -26,7 +27,7 @@ pub trait Data: Wire {
     fn read(bytes: &Bytes) -> Result<(i16, Self), Malformed> {
         let (number, rest) = split(bytes)?;
         if number < *Self::VERSIONS.start() {
-            return Err(Malformed { field: "version", left: rest.len() });
+            return Err(Malformed { field: "version", ..Malformed::invalid(rest.len()) });
         }
         Ok((number, Self::read_body(number, &rest)?))
     }
@@ -53,7 +54,7 @@ fn split(bytes: &Bytes) -> Result<(i16, Bytes), Malformed> {
     let mut rest = bytes.clone();
     match rest.try_get_i16() {
         Ok(number) => Ok((number, rest)),
-        Err(_) => Err(Malformed { field: "version", left: bytes.len() }),
+        Err(_) => Err(Malformed { field: "version", ..Malformed::invalid(bytes.len()) }),
     }
 }
 

@@ -51,7 +51,7 @@ fn every_truncation_is_refused<T: Sampled>(v: Version) {
             assert!(cut.is_err(), "{n} of {} bytes read as {cut:?}", bytes.len());
         }
         let longer: Bytes = [&bytes[..], &[0]].concat().into();
-        assert_eq!(T::from_bytes(&longer, v), Err(Malformed { field: "", left: 1 }));
+        assert_eq!(T::from_bytes(&longer, v), Err(Malformed::invalid(1)));
     });
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::wire::*;
+use crate::writer::Writer;
 
 const CLASSIC: Version = Version::new(0, false);
 const FLEXIBLE: Version = Version::new(0, true);
@@ -31,17 +32,19 @@ fn lengths_beyond_what_is_left_are_refused() {
     assert!(read::<Vec<String>>(b"\xff\xff\xff\xff\x0f", FLEXIBLE).is_err());
     assert!(read::<Option<Bytes>>(b"\xff\xff\xff\xfe", CLASSIC).is_err(), "below null");
     // At the length already, not after the two elements that are there.
-    assert_eq!(read::<Vec<i8>>(b"\x04ab", FLEXIBLE), Err(Malformed { field: "", left: 2 }));
+    assert_eq!(read::<Vec<i8>>(b"\x04ab", FLEXIBLE), Err(Malformed::invalid(2)));
 }
 
 #[test]
 fn arrays_and_tags_have_a_limit() {
-    let mut many = Vec::from((MAX_ELEMENTS as i32).to_be_bytes());
-    many.resize(4 + MAX_ELEMENTS, 1);
-    assert_eq!(read::<Vec<i8>>(&many, CLASSIC).map(|v| v.len()), Ok(MAX_ELEMENTS));
-    many.push(1);
-    many[..4].copy_from_slice(&(MAX_ELEMENTS as i32 + 1).to_be_bytes());
-    assert!(read::<Vec<i8>>(&many, CLASSIC).is_err());
+    let array = |n: usize, bytes: usize| {
+        let mut many = Vec::from((n as i32).to_be_bytes());
+        many.resize(4 + bytes, 1);
+        read::<Vec<i32>>(&many, CLASSIC).map(|v| v.len()).map_err(|e| e.why)
+    };
+    assert_eq!(array(100_000, 400_000), Ok(100_000));
+    assert_eq!(array(MAX_ELEMENTS, 4 * MAX_ELEMENTS), Err(Why::Excessive));
+    assert_eq!(array(MAX_ELEMENTS + 1, 4 * MAX_ELEMENTS + 4), Err(Why::Invalid));
 
     let tags = |n: u32| {
         let mut out = Writer::default();
@@ -69,20 +72,50 @@ fn null_is_refused_where_there_is_none() {
     assert_eq!(&None::<Bytes>.to_bytes(Version { null: false, ..FLEXIBLE })[..], b"\x01");
 }
 
+/// `kcat -X client.id=$'caf\xe9'` sends Latin-1; Kafka reads U+FFFD for each byte that is not UTF-8.
 #[test]
-fn text_that_is_not_utf8_is_refused() {
-    assert!(read::<String>(b"\0\x01\xff", CLASSIC).is_err());
+fn bytes_that_are_not_utf8_are_replaced() {
+    assert_eq!(read::<String>(b"\0\x05caf\xe9!", CLASSIC), Ok("caf\u{fffd}!".to_owned()));
+}
+
+/// Kafka reads at most a short's worth of text, also where the length is a varint.
+#[test]
+fn text_beyond_the_limit_is_refused() {
+    // By hand, because what is written is truncated.
+    let text = |n: usize| {
+        let mut out = Writer::default();
+        out.uvarint(n as u32 + 1);
+        out.put(&vec![b'x'; n]);
+        out.into_bytes()
+    };
+    assert_eq!(read::<String>(&text(MAX_TEXT), FLEXIBLE).map(|text| text.len()), Ok(MAX_TEXT));
+    assert!(read::<String>(&text(MAX_TEXT + 1), FLEXIBLE).is_err());
+}
+
+/// An empty string takes one byte on the wire and 24 in memory.
+#[test]
+fn small_elements_cannot_become_a_large_message() {
+    let strings = |n: usize| {
+        let mut out = Writer::default();
+        out.uvarint(n as u32 + 1);
+        out.put(&vec![1; n]);
+        read::<Vec<String>>(&out.into_bytes(), FLEXIBLE)
+    };
+    let fits = ((1 << 20) + 4 * 52_000) / size_of::<String>();
+    assert_eq!(strings(fits).map(|all| all.capacity()), Ok(fits));
+    assert_eq!(strings(80_000).unwrap_err().why, Why::Excessive);
 }
 
 #[test]
-fn long_text_is_cut_at_a_character_where_lengths_are_short() {
-    let long = format!("a{}", "é".repeat(20_000));
-    let cut: String = read(&long.to_bytes(CLASSIC), CLASSIC).unwrap();
-    assert_eq!(cut.len(), 32767);
-    assert!(long.starts_with(&cut));
-    let longer = "é".repeat(20_000);
-    assert_eq!(read::<String>(&longer.to_bytes(CLASSIC), CLASSIC).unwrap().len(), 32766);
-    assert_eq!(read::<String>(&long.to_bytes(FLEXIBLE), FLEXIBLE), Ok(long));
+fn long_text_is_truncated_at_a_character() {
+    for v in [CLASSIC, FLEXIBLE] {
+        let long = format!("a{}", "é".repeat(20_000));
+        let truncated: String = read(&long.to_bytes(v), v).unwrap();
+        assert_eq!(truncated.len(), 32767);
+        assert!(long.starts_with(&truncated));
+        let longer = "é".repeat(20_000);
+        assert_eq!(read::<String>(&longer.to_bytes(v), v).unwrap().len(), 32766);
+    }
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl Plan {
     }
 
     /// Makes the targets of the present epoch.
-    pub(super) fn assign(&mut self, topics: &Image) {
+    pub(super) fn compute_target_assignment(&mut self, topics: &Image) {
         let work = self.work(topics);
         let shares = match self.assignor() {
             "range" => range(&work, &self.in_order()),
@@ -137,8 +137,8 @@ fn spread_alike<'a>(work: &Work<'a>, mut shares: Shares<'a>) -> Shares<'a> {
     shares
 }
 
-/// They read different things: what nobody has goes to whoever has least and reads it, and then partitions
-/// move one by one from those who have more to those who have less.
+/// Members read different topics: an unassigned partition goes to the member with the fewest that reads it,
+/// and then partitions move one by one from members that have more to those that have less.
 fn spread_unlike<'a>(work: &Work<'a>, mut shares: Shares<'a>) -> Shares<'a> {
     let least = |shares: &Shares<'a>, topic: &Uuid| {
         let readers = work.readers.get(topic).into_iter().flatten();

@@ -60,12 +60,13 @@ impl Consumers {
         plan.members.insert(id.to_owned(), member.clone());
         plan.current.entry(id.to_owned()).or_default();
         if plan.turns_classic(turn.config) {
-            self.settle(turn, &plan); // a classic group from now on, where this member joins again
+            // a classic group from now on, where this member joins again
+            self.persist(turn, &plan, "replaced");
             return Err(ErrorCode::REBALANCE_IN_PROGRESS);
         }
-        self.advance(turn, &mut plan, id, Some(&owned), changed);
+        self.update_target_assignment(turn, &mut plan, id, Some(&owned), changed);
         self.heard(turn, id, &member, Some(by(turn, &member)));
-        self.settle(turn, &plan);
+        self.persist(turn, &plan, "replaced");
         Ok(JoinGroupResponse {
             generation_id: plan.current_of(id).map_or(0, |c| c.epoch),
             protocol_type: Some(CONSUMER.to_owned()),
@@ -187,7 +188,7 @@ impl Consumers {
         });
         let response = LeaveGroupResponse { members: answers.collect(), ..Default::default() };
         if !gone.is_empty() {
-            self.settle(turn, &self.plan.without(gone.iter().map(String::as_str)));
+            self.persist(turn, &self.plan.without(gone.iter().map(String::as_str)), "left");
         }
         response
     }

@@ -13,7 +13,7 @@ use braid_protocol::api::consumer_group_heartbeat::{
 };
 
 use super::assign::ASSIGNORS;
-use super::pattern::compiled;
+use super::patterns::Patterns;
 use super::plan::{Current, Many, Member, Partition, Plan, Resolved, State, grouped};
 use super::{Consumers, Refused};
 use crate::cluster::Image;
@@ -127,7 +127,7 @@ impl Beat {
 
     /// The member that sends this, if it was `was` before. What the request leaves out stays; an expression
     /// that somebody uses already is known to be one.
-    fn member(&self, was: &Member, used: &Many<Resolved>) -> Result<Member, Refused> {
+    fn member(&self, was: &Member, used: &Many<Resolved>, patterns: &Patterns) -> Result<Member, Refused> {
         let r = &self.request;
         let mut names = r.subscribed_topic_names.clone().unwrap_or_else(|| was.names.clone());
         names.sort_unstable();
@@ -136,7 +136,7 @@ impl Beat {
             regex.is_empty() || was.regex.as_ref() == Some(regex) || used.contains_key(regex)
         };
         if let Some(new) = r.subscribed_topic_regex.as_ref().filter(|regex| !known(regex)) {
-            compiled(new).map_err(|e| {
+            patterns.check(new).map_err(|e| {
                 let why = format!("SubscribedTopicRegex `{new}` is not a valid regular expression: {e}.");
                 (ErrorCode::INVALID_REGULAR_EXPRESSION, why)
             })?;
@@ -180,7 +180,7 @@ impl Consumers {
         match beat.request.member_epoch {
             LEAVING | AWAY => self.leave(turn, beat),
             _ if plan.is_none() && self.is_quiet(beat) => Ok(self.still_here(turn, beat)),
-            _ => self.move_on(turn, beat, plan.unwrap_or_else(|| self.plan.clone())),
+            _ => self.apply_heartbeat(turn, beat, plan.unwrap_or_else(|| self.plan.clone())),
         }
     }
 
@@ -215,17 +215,22 @@ impl Consumers {
         }
     }
 
-    fn move_on(&mut self, turn: &mut Turn<'_>, beat: &Beat, mut plan: Plan) -> Result<Response, Refused> {
+    fn apply_heartbeat(
+        &mut self,
+        turn: &mut Turn<'_>,
+        beat: &Beat,
+        mut plan: Plan,
+    ) -> Result<Response, Refused> {
         let id = beat.member_id();
         let owned = beat.owned();
         let joins = beat.joins();
         let was = if joins {
-            plan.let_in(turn.config, beat)?
+            plan.admit(turn.config, beat)?
         } else {
             plan.check_epoch(beat, owned.as_ref())?;
             plan.members.get(id).cloned().unwrap_or_default()
         };
-        let member = Arc::new(beat.member(&was, &plan.regexes)?);
+        let member = Arc::new(beat.member(&was, &plan.regexes, &turn.config.patterns)?);
         // as in Kafka, another assignor counts from the next epoch on
         let changed = !plan.members.contains_key(id)
             || (&was.names, &was.regex) != (&member.names, &member.regex)
@@ -234,7 +239,7 @@ impl Consumers {
             plan.members.insert(id.to_owned(), member.clone());
         }
         plan.current.entry(id.to_owned()).or_default();
-        self.advance(turn, &mut plan, id, owned.as_ref(), changed);
+        self.update_target_assignment(turn, &mut plan, id, owned.as_ref(), changed);
         let current = plan.current.get(id).cloned().unwrap_or_default();
         let before = self.plan.current_of(id);
         let mut response = self.answer(turn, id, current.epoch);
@@ -247,13 +252,13 @@ impl Consumers {
             known.filter(|_| before == Some(&*current)).unwrap_or_else(fresh)
         });
         self.heard(turn, id, &member, act_by);
-        self.settle(turn, &plan);
+        self.persist(turn, &plan, "replaced");
         Ok(response)
     }
 
     /// Brings a plan up to the cluster, the plan's targets up to its epoch, and one member as near to its
     /// target as it can come.
-    pub(super) fn advance(
+    pub(super) fn update_target_assignment(
         &mut self,
         turn: &Turn<'_>,
         plan: &mut Plan,
@@ -263,14 +268,14 @@ impl Consumers {
     ) {
         let seen = self.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &self.latest));
         if changed || !seen {
-            plan.look_at(&self.latest, turn.now, changed, seen);
+            plan.look_at((&self.latest, &turn.config.patterns), turn.now, changed, seen);
         }
         // what is not written down yet has to be looked at again
         if plan.state == self.plan.state && plan.regexes == self.plan.regexes {
             self.seen = Some(self.latest.clone());
         }
         if plan.target_epoch != plan.state.epoch {
-            plan.assign(&self.latest);
+            plan.compute_target_assignment(&self.latest);
         }
         plan.reconcile(id, owned);
     }
@@ -292,7 +297,7 @@ impl Consumers {
             next.current.insert(id.to_owned(), Arc::new(away));
             self.heard(turn, id, &member, None);
         }
-        self.settle(turn, &next);
+        self.persist(turn, &next, "left");
         let member_id = Some(id.to_owned());
         Ok(Response { member_id, member_epoch: r.member_epoch, ..Default::default() })
     }
@@ -315,7 +320,7 @@ impl Plan {
 
     /// A member joins, or joins again. A static one takes over what its predecessor had: at once if that
     /// speaks the classic protocol, which knows no other way to come back, else only if it has left.
-    fn let_in(&mut self, config: &GroupConfig, beat: &Beat) -> Result<Arc<Member>, Refused> {
+    fn admit(&mut self, config: &GroupConfig, beat: &Beat) -> Result<Arc<Member>, Refused> {
         let id = beat.member_id();
         let predecessor = beat.request.instance_id.as_deref().and_then(|instance| self.instance(instance));
         let predecessor = predecessor.map(|(old, member)| (old.clone(), member.clone()));

@@ -1,7 +1,7 @@
 //! KIP-848 groups: the server decides who reads what, and each member moves there at its own pace.
 //!
 //! The files: `plan` is what a crash must keep, and how one plan becomes the next; `record` how that looks in
-//! the log; `heartbeat` what a member says and hears; `topics` what the group reads, `pattern` the regular
+//! the log; `heartbeat` what a member says and hears; `topics` what the group reads, `patterns` the regular
 //! expressions in it; `assign` who shall own what; `reconcile` how a member gets there; `classic` members
 //! that speak the old protocol, and `migrate` how a group changes from one kind to the other; `offsets` who
 //! may commit; `describe` what others see.
@@ -12,7 +12,7 @@ mod describe;
 mod heartbeat;
 mod migrate;
 mod offsets;
-mod pattern;
+mod patterns;
 mod plan;
 mod reconcile;
 mod record;
@@ -22,13 +22,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use braid_protocol::ErrorCode;
-use tracing::{Level, debug};
+use tracing::{Level, info};
 
 pub(super) use describe::{Phase, nobody};
 pub use heartbeat::Beat;
 pub(super) use heartbeat::refused;
-#[cfg(test)]
-pub(super) use pattern::COMPILED;
+pub use patterns::Patterns;
 pub(super) use plan::Change;
 pub(super) use plan::Plan;
 use plan::{Member, State};
@@ -38,7 +37,7 @@ use super::classic::Turn;
 use crate::cluster::Image;
 use crate::machine::Millis;
 
-/// An error, and words for whoever asked.
+/// An error, and a message for the client.
 pub(super) type Refused = (ErrorCode, String);
 
 /// One group.
@@ -69,6 +68,11 @@ impl Consumers {
             self.sessions.remove(id);
         }
         self.plan.apply(change);
+    }
+
+    /// The patterns that members subscribe to.
+    pub(super) fn regexes(&self) -> impl Iterator<Item = &str> {
+        self.plan.members.values().filter_map(|member| member.regex.as_deref())
     }
 
     #[cfg(test)]
@@ -127,7 +131,8 @@ impl Consumers {
         };
         let gone: Vec<String> = members.keys().filter(late).cloned().collect();
         if !gone.is_empty() {
-            self.settle(turn, &self.plan.without(gone.iter().map(String::as_str)));
+            let reason = "was not heard of, or did not give up its partitions, in time";
+            self.persist(turn, &self.plan.without(gone.iter().map(String::as_str)), reason);
         }
     }
 
@@ -144,8 +149,9 @@ impl Consumers {
     }
 
     /// Decides that this is the plan from now on, or that the group goes on as a classic one.
-    fn settle(&self, turn: &mut Turn<'_>, next: &Plan) {
-        self.tell_changes(turn, next);
+    /// The reason is logged with members that are removed.
+    fn persist(&self, turn: &mut Turn<'_>, next: &Plan, reason: &str) {
+        self.log_changes(turn, next, reason);
         if next.turns_classic(turn.config) {
             let value = migrate::downgraded(next, self.plan.state.epoch, &self.latest, turn.now);
             self.write(turn, &Plan::default());
@@ -155,22 +161,29 @@ impl Consumers {
         }
     }
 
-    /// Tells the log who comes and who goes.
-    fn tell_changes(&self, turn: &Turn<'_>, next: &Plan) {
-        if !tracing::enabled!(Level::DEBUG) {
+    /// Logs which members join and which are removed, and the epoch.
+    fn log_changes(&self, turn: &Turn<'_>, next: &Plan, reason: &str) {
+        if !tracing::enabled!(Level::INFO) {
             return;
         }
-        let only_in = |one: &Plan, other: &Plan, what: &str| {
-            for (id, member) in one.members.iter().filter(|(id, _)| !other.members.contains_key(*id)) {
-                debug!(group = turn.group_id, member = id, client = member.client_id, "member {what}");
-            }
-        };
-        only_in(next, &self.plan, "joined");
-        only_in(&self.plan, next, "gone");
+        let group = turn.group_id;
+        fn missing<'a>(one: &'a Plan, other: &Plan) -> impl Iterator<Item = (&'a String, &'a Arc<Member>)> {
+            one.members.iter().filter(|(id, _)| !other.members.contains_key(*id))
+        }
+        for (id, member) in missing(next, &self.plan) {
+            info!(group, member = id, client = member.client_id, "member joined");
+        }
+        for (id, member) in missing(&self.plan, next) {
+            info!(group, member = id, client = member.client_id, reason, "member removed");
+        }
+        let (epoch, members) = (next.state.epoch, next.members.len());
+        if epoch != self.plan.state.epoch && epoch != 0 {
+            info!(group, epoch, members, "group epoch bumped");
+        }
     }
 
     /// Decides that nothing is left of the group.
-    pub(super) fn bury(&self, turn: &mut Turn<'_>) {
+    pub(super) fn write_tombstones(&self, turn: &mut Turn<'_>) {
         self.write(turn, &Plan::default());
     }
 

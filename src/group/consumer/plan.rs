@@ -143,7 +143,7 @@ impl Plan {
     }
 
     /// Whether it has no members.
-    pub(in crate::group) fn is_deserted(&self) -> bool {
+    pub(in crate::group) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
@@ -186,7 +186,7 @@ impl Plan {
             next.current.remove(id);
         }
         next.drop_regexes();
-        next.bump();
+        next.bump_group_epoch();
         next
     }
 
@@ -195,7 +195,7 @@ impl Plan {
         self.regexes.retain(|regex, _| used.contains(regex.as_str()));
     }
 
-    pub(super) fn bump(&mut self) {
+    pub(super) fn bump_group_epoch(&mut self) {
         self.state.epoch = self.state.epoch.saturating_add(1);
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::pattern::compiled;
+use super::patterns::Patterns;
 use super::plan::{Plan, Resolved};
 use crate::cluster::Image;
 use crate::machine::Millis;
@@ -12,16 +12,20 @@ impl Plan {
     /// Holds the subscriptions against the cluster: finds what the expressions stand for, and begins a new
     /// epoch if anything has changed that the group reads, or if the caller knows so. What is resolved
     /// already is not looked at again if the cluster, as it is now, was `seen` before.
-    pub(super) fn look_at(&mut self, topics: &Image, now: Millis, changed: bool, seen: bool) {
+    pub(super) fn look_at(
+        &mut self,
+        (topics, patterns): (&Arc<Image>, &Patterns),
+        now: Millis,
+        changed: bool,
+        seen: bool,
+    ) {
         self.drop_regexes();
         let used: BTreeSet<String> = self.members.values().filter_map(|m| m.regex.clone()).collect();
         for regex in used {
             if seen && self.regexes.contains_key(&regex) {
                 continue;
             }
-            let Ok(pattern) = compiled(&regex) else { continue };
-            let names = topics.topics().map(|t| &*t.name).filter(|name| pattern.is_match(name));
-            let found: Vec<String> = names.map(str::to_owned).collect();
+            let Ok(found) = patterns.topics(&regex, topics) else { continue };
             if self.regexes.get(&regex).is_none_or(|known| known.topics != found) {
                 self.regexes.insert(regex, Arc::new(Resolved { topics: found, at: now }));
             }
@@ -29,7 +33,7 @@ impl Plan {
         let hash = self.hash(topics);
         if changed || hash != self.state.hash {
             self.state.hash = hash;
-            self.bump();
+            self.bump_group_epoch();
         }
     }
 
@@ -48,7 +52,7 @@ impl Plan {
     }
 }
 
-/// FNV-1a, which stays the same for ever: the hash is written down.
+/// FNV-1a, which stays the same forever: the hash is written down.
 fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -249,6 +249,19 @@ impl World {
         }
     }
 
+    /// A second passes. Clients act at once, and beat every five seconds or, when they have something to say
+    /// or missed an answer, every second; one answer in this many is lost.
+    pub(super) fn second(&mut self, lost_one_of: u64, dice: &mut Dice) {
+        self.sim.advance(1_000);
+        for n in 0..self.clients.len() {
+            self.act(n);
+            let client = &self.clients[n];
+            if client.says_all || self.sim.now - client.heard >= 5_000 {
+                self.beat(n, dice.below(lost_one_of) > 0);
+            }
+        }
+    }
+
     /// Everybody behaves, long enough for the dead to be missed and for two rounds of giving and taking.
     pub(super) fn settle(&mut self) {
         for _ in 0..16 {

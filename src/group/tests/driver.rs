@@ -184,7 +184,7 @@ async fn no_append_mixes_transactions() {
     }
 }
 
-/// A commit of so many partitions, by a consumer that shares no group.
+/// A commit of this many partitions, by a consumer that shares no group.
 fn wide(group: &str, partitions: i32) -> Commit {
     let mut commit = commit("", -1, 7);
     commit.request.group_id = group.into();

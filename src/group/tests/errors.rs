@@ -86,6 +86,19 @@ fn too_many_groups_begin_no_more() {
     assert_eq!(sim.commit("", -1, 2), ErrorCode::NONE, "those that exist go on");
 }
 
+// Each member may bring a megabyte and a group may have a thousand: one group in the making was a gigabyte.
+#[test]
+fn members_together_may_not_say_too_much() {
+    let mut sim = Sim::with(GroupConfig { group_max_bytes: 500, ..Default::default() });
+    let large = |name: &str| {
+        let mut large = join("", name, &["range"]);
+        large.request.protocols[0].metadata = vec![7; 300].into();
+        large
+    };
+    sim.ask(Input::Join(large("a")));
+    assert_eq!(join_error(&mut sim, large("b")), ErrorCode::GROUP_MAX_SIZE_REACHED);
+}
+
 #[test]
 fn syncs_that_are_refused() {
     let mut sim = Sim::new();

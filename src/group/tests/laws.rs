@@ -10,7 +10,7 @@ use crate::group::committed::Offsets;
 const SEEDS: u64 = 600;
 const STEPS: usize = 120;
 
-/// A small generator of its own, so that a seed means the same for ever (splitmix64).
+/// A small generator of its own, so that a seed means the same forever (splitmix64).
 pub(super) struct Dice(pub(super) u64);
 
 impl Dice {

@@ -179,7 +179,7 @@ fn a_rebalance_that_nobody_joins_waits_for_the_sessions_without_spinning() {
 fn static_members_change_their_protocol_in_two_rounds() {
     // The way that Kafka's documentation describes: first all restart with both assignors, then with the new
     // one alone. Who came back to the stable group was remembered with the elected one only, so in the second
-    // round the first had nothing in common with the others, and was refused for ever.
+    // round the first had nothing in common with the others, and was refused forever.
     let mut sim = stable();
     let come_back = |sim: &mut Sim, instance: &str, name: &str, protocols: &[&str]| {
         let mut back = Join { version: 5, ..join("", name, protocols) };

@@ -180,7 +180,7 @@ fn who_may_commit_within_a_transaction() {
     sim.end(1, false);
 
     sim.join("a");
-    assert_eq!(sim.txn(1, 1), ErrorCode::NONE, "whoever names nobody is not asked, as before KIP-447");
+    assert_eq!(sim.txn(1, 1), ErrorCode::NONE, "a commit without a member is not checked, as before KIP-447");
     sim.advance(2 * DELAY);
     assert_eq!(sim.commit_as(named("a", 1)), ErrorCode::NONE, "also while the leader assigns");
     sim.sync_all(&["a"], 1);

@@ -64,7 +64,7 @@ fn a_machine_is_what_its_log_says_and_answers_everyone_once() {
         stage.advance(2_000);
         assert!(stage.twice.is_empty(), "seed {seed}: answered twice: {:?}", stage.twice);
         let answered = stage.answers.len() + stage.refused.len();
-        // whoever asked for markers last may still wait
+        // the last request for markers may still wait
         assert!(answered as u64 + 1 >= stage.asked, "seed {seed}: not everyone was answered");
     }
 }

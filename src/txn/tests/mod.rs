@@ -101,7 +101,7 @@ impl Scene {
         self.ask_with_id(|fresh| Input::End { id: id.into(), producer, commit, version, fresh })
     }
 
-    /// The ends that are decided; whoever writes markers asks again and again.
+    /// The ends that are decided; the marker writer asks again and again.
     fn ended(&mut self) -> Vec<Ended> {
         let ticket = match self.marker {
             Some(ticket) => ticket,

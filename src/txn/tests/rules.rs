@@ -117,7 +117,7 @@ fn where_epochs_are_bumped_a_repeated_end_is_known_by_the_old_one() {
 }
 
 /// The Java client aborts a transaction before anything of it was sent, while the one before may still be
-/// ending. It was told its epoch, so it is not fenced: it waits, as whoever writes then does.
+/// ending. It was told its epoch, so it is not fenced: it waits, as a writer then does.
 #[test]
 fn an_abort_of_nothing_waits_for_the_end_of_the_last() {
     for commit in [true, false] {
@@ -141,7 +141,7 @@ fn the_next_transaction_waits_for_the_end_of_the_last() {
     assert_eq!(stage.answer(waits), None);
     stage.mark();
     assert_eq!(stage.answer(waits), Some(Ok(producer)));
-    // but not for ever: a disk may have failed
+    // but not forever: a disk may have failed
     stage.end("x", producer, true, Classic);
     let waits = stage.add("x", producer, "u", Classic);
     stage.advance(TxnConfig::default().patience_ms);
@@ -286,7 +286,9 @@ fn transactions_are_listed_and_described() {
     let (mut stage, (id, epoch)) = open(Classic);
     stage.init("y");
     let list = |stage: &mut Scene, filters: ListTransactionsRequest| {
-        let ticket = stage.ask(Input::List(filters));
+        let pattern = filters.transactional_id_pattern.as_deref().filter(|text| !text.is_empty());
+        let pattern = pattern.map(|text| crate::machine::Pattern::new(text).unwrap());
+        let ticket = stage.ask(Input::List { filters, pattern });
         let Some(Reply::List(listed)) = stage.answers.get(&ticket) else { panic!() };
         listed.iter().map(|t| t.transactional_id.clone()).collect::<Vec<_>>().join(" ")
     };

@@ -50,7 +50,7 @@ pub struct LogView {
 impl Log {
     /// A look at the log for [`Plan::new`]. What is not below the last stable offset, given the high
     /// watermark, will not be cleaned, nor what lies above the recovery point on disk.
-    pub fn view_to_clean(&mut self, high_watermark: i64) -> LogView {
+    pub fn view_to_clean(&self, high_watermark: i64) -> LogView {
         let stable = self.last_stable_offset(high_watermark);
         LogView {
             place: Arc::clone(&self.place),

@@ -122,7 +122,7 @@ fn verify(disk: &SimDisk, outside: &Outside) {
     log.sync().unwrap();
     let log = recover(&disk.crash(Loss::Everything));
     model.check(&log);
-    assert_eq!(log.epoch_end_offset(7), Some((7, model.end())));
+    assert_eq!(log.epoch_end_offset(7, 0), Some((7, model.end())));
 }
 
 #[test]

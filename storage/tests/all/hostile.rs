@@ -99,9 +99,9 @@ fn folders_full_of_rubbish() {
         let Ok(mut log) = open(Arc::new(disk), how) else { continue };
         for offset in 0..30 {
             drop(log.read(offset, 1000, 24, true));
-            drop(log.offset_for_timestamp(offset, 24));
+            drop(log.by_time().offset_for_timestamp(offset, 24));
         }
-        drop(log.max_timestamp());
+        drop(log.by_time().max_timestamp());
         drop(log.append(&batch(1, 1, 1), None, 0, NOW));
         drop(log.close());
     }

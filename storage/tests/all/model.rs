@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use braid_storage::sim::{Loss, SimDisk};
-use braid_storage::{Log, OpenMode, ReadError, RealDisk};
+use braid_storage::{Disk, Log, OpenMode, ReadError, RealDisk, batches};
 use proptest::prelude::*;
 
 use crate::support::{DIR, Model, NOW, batch, config, open, open_at, read_all};
@@ -154,7 +154,7 @@ fn offsets_outside_the_log_are_refused_and_its_end_is_empty() {
     log.advance_start(1);
     assert!(matches!(log.read(1, 1, 3, true), Err(ReadError::OutOfRange { start: 2, .. })));
     assert_eq!(log.read(2, 1, 3, true).unwrap().base_offset, 0);
-    assert_eq!(log.offset_for_timestamp(0, 3).unwrap(), Some((7, 2)));
+    assert_eq!(log.by_time().offset_for_timestamp(0, 3).unwrap(), Some((7, 2)));
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn a_closed_folder_is_as_kafka_leaves_it() {
             log.segment_count()
         );
     }
-    assert_eq!(log.epoch_end_offset(4), Some((4, 24)));
+    assert_eq!(log.epoch_end_offset(4, 0), Some((4, 24)));
     let again = open(Arc::new(disk.clone()), OpenMode::Clean).unwrap();
     assert_eq!((again.latest_epoch(), again.end_offset(), again.dirty()), (Some(4), 24, false));
     assert_eq!(disk.calls(), calls, "opening a closed log changes nothing");
@@ -249,4 +249,37 @@ fn readers_follow_a_writer_without_its_lock() {
 
 fn records_of(batch: &bytes::Bytes) -> Vec<braid_storage::Record> {
     braid_storage::records(batch).unwrap().map(Result::unwrap).collect()
+}
+
+// Consumers that read old segments kept a file of each open for good, until none was left for new ones.
+#[test]
+fn segments_that_were_read_are_closed_where_files_are_scarce() {
+    let tmp = tempfile::tempdir().unwrap();
+    let disk = RealDisk::with_limit(1000);
+    let mut log = open_at(Arc::new(disk.clone()), &tmp.path().join("topic-0"), OpenMode::Clean).unwrap();
+    for n in 0..30 {
+        log.append(&batch(50 + n, 3, 100), None, 0, NOW).unwrap();
+    }
+    log.sync().unwrap();
+    let (files, segments) = (disk.open_files().unwrap(), log.segment_count());
+    assert!(segments > 5 && files.open() == 1, "{segments} segments, {} files", files.open());
+    let read = |log: &Log| {
+        let mut next = 0;
+        while next < log.end_offset() {
+            let slice = log.read(next, 1 << 20, log.end_offset(), true).unwrap();
+            next = batches(&slice.bytes).last().unwrap().0.last_offset() + 1;
+        }
+    };
+    read(&log);
+    assert_eq!(files.open(), segments);
+    log.close_sealed();
+    assert_eq!(files.open(), 1);
+    files.keep_up_to(3, usize::MAX);
+    read(&log);
+    assert_eq!(files.open(), 3);
+    log.close_sealed();
+    files.set_sockets(10);
+    files.keep_up_to(100, 12);
+    read(&log);
+    assert_eq!(files.open(), 2, "clients have taken the rest");
 }

@@ -46,7 +46,7 @@ fn old_segments_go_by_their_largest_timestamp() {
     assert_eq!(log.segment_count(), before - deleted.segments());
     assert_eq!(read_all(&log, start, 60).len() as i64, 60 - start);
     assert!(matches!(log.reader(start - 1, 60), Err(ReadError::OutOfRange { .. })));
-    assert_eq!(log.epoch_end_offset(0), Some((0, 20)));
+    assert_eq!(log.epoch_end_offset(0, 0), Some((0, 20)));
     // Everything is old: also the segment that was written to, which is sealed first.
     assert!(log.retain(60, NOW + 5000).unwrap().segments() > 1);
     assert_eq!((log.start_offset(), log.end_offset(), log.segment_count()), (60, 60, 1));
@@ -56,7 +56,7 @@ fn old_segments_go_by_their_largest_timestamp() {
     log.close().unwrap();
     let log = open(Arc::new(disk), OpenMode::Clean).unwrap();
     assert_eq!((log.start_offset(), log.end_offset()), (60, 61));
-    assert_eq!((log.epoch_end_offset(2), log.epoch_end_offset(3)), (Some((2, 60)), Some((3, 61))));
+    assert_eq!((log.epoch_end_offset(2, 0), log.epoch_end_offset(3, 0)), (Some((2, 60)), Some((3, 61))));
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn what_lies_below_the_start_goes_and_the_start_stays() {
     assert_eq!(deleted, Deleted { by_start: deleted.segments(), ..Deleted::default() });
     assert!(deleted.by_start > 2 && log.first_base_offset() <= 33);
     assert_eq!(log.start_offset(), 33);
-    assert_eq!(log.offset_for_timestamp(0, 60).unwrap(), Some((NOW + 33, 33)));
+    assert_eq!(log.by_time().offset_for_timestamp(0, 60).unwrap(), Some((NOW + 33, 33)));
     log.close().unwrap();
     let log = Log::open(Arc::new(disk), Path::new(DIR), config(), OpenMode::Clean, 33, NOW).unwrap();
     assert_eq!((log.start_offset(), log.read(33, 1, 60, true).unwrap().base_offset), (33, 33));
@@ -212,7 +212,7 @@ fn verify(disk: &SimDisk, outside: &Outside) {
     log.sync().unwrap();
     let log = recover(&disk.crash(Loss::Everything));
     assert_eq!((log.start_offset(), log.end_offset()), (start, end + 1));
-    assert_eq!(log.epoch_end_offset(9), Some((9, end + 1)));
+    assert_eq!(log.epoch_end_offset(9, 0), Some((9, end + 1)));
 }
 
 #[test]

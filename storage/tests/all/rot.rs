@@ -116,7 +116,7 @@ fn lookups_pass_over_what_is_bad_and_the_log_goes_on() {
     let mut log = reopen(&disk);
     let time = model.times[offsets.start as usize];
     let next = (model.times[offsets.end as usize], offsets.end);
-    assert_eq!(log.offset_for_timestamp(time, model.end()).unwrap(), Some(next));
+    assert_eq!(log.by_time().offset_for_timestamp(time, model.end()).unwrap(), Some(next));
     for n in 0..20 {
         log.append(&batch(9000 + n, 1, 20), None, 0, NOW).unwrap();
         model.push(9000 + n, 1);

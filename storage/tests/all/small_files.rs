@@ -55,18 +55,54 @@ fn properties_read_back_and_kafkas_are_understood() {
     let disk = SimDisk::new();
     let dir = Path::new(DATA);
     assert_eq!(MetaProperties::read(&disk, dir).unwrap(), None);
-    let properties =
-        MetaProperties { cluster_id: "a=b".to_owned(), node_id: 1, directory_id: Uuid::from_u128(77) };
+    let properties = MetaProperties::new("a=b", 1, Uuid::from_u128(77));
     properties.write(&disk, dir).unwrap();
     assert_eq!(MetaProperties::read(&disk, dir).unwrap(), Some(properties));
     let kafka = "#\n#Mon Nov 23 07:00:00 UTC 2026\ncluster.id=MkU3OEVBNTcwNTJENDM2Qg\n\
                  directory.id=AAAAAAAAAAAAAAAAAAAATQ\nnode.id=4\nversion=1\n";
     disk.plant(&dir.join(checkpoint::META_PROPERTIES), kafka.as_bytes());
     let found = MetaProperties::read(&disk, dir).unwrap().unwrap();
-    assert_eq!((found.node_id, found.directory_id), (4, Uuid::from_u128(77)));
-    for bad in ["", "version=0\ncluster.id=a\nnode.id=1\n", "version=1\nnode.id=1\n", "rubbish"] {
+    assert_eq!((found.node_id, found.directory_id), (Some(4), Some(Uuid::from_u128(77))));
+    for (bad, wrong) in [
+        ("", "no version"),
+        ("cluster.id=a\nnode.id=1\n", "no version"),
+        ("version=2\ncluster.id=a\nnode.id=1\n", "a version other than 0 and 1"),
+        ("version=1\nnode.id=1\n", "no cluster.id"),
+        ("version=1\ncluster.id=a\nbroker.id=1\n", "no node.id"),
+        ("version=1\ncluster.id=a\nnode.id=one\n", "is not a number"),
+        ("version=0\nbroker.id=\n", "is not a number"),
+        ("version=1\ncluster.id=a\nnode.id=1\ndirectory.id=a\n", "is not an id"),
+        ("rubbish", "a line is not name=value"),
+    ] {
         disk.plant(&dir.join(checkpoint::META_PROPERTIES), bad.as_bytes());
-        assert!(matches!(MetaProperties::read(&disk, dir), Err(Error::Malformed { .. })), "{bad:?}");
+        let Err(Error::Malformed { why, .. }) = MetaProperties::read(&disk, dir) else { panic!("{bad:?}") };
+        assert!(why.contains(wrong), "{bad:?}: {why}");
+    }
+}
+
+// A user pointed log.dirs at the data of a Kafka with ZooKeeper, and was answered only that the file is
+// malformed.
+#[test]
+fn properties_of_kafka_with_zookeeper_are_understood() {
+    let disk = SimDisk::new();
+    let dir = Path::new(DATA);
+    let read = |text: &str| {
+        disk.plant(&dir.join(checkpoint::META_PROPERTIES), text.as_bytes());
+        MetaProperties::read(&disk, dir).unwrap().unwrap()
+    };
+    let old = read("#\n#Tue Mar 03 10:00:00 UTC 2020\nversion=0\nbroker.id=1001\n");
+    let nothing = MetaProperties { version: 0, cluster_id: None, node_id: Some(1001), directory_id: None };
+    assert_eq!(old, nothing);
+    let text = "version=0\ncluster.id=MkU3OEVBNTcwNTJENDM2Qg\nbroker.id=0\n";
+    let newer = read(text);
+    assert_eq!((newer.node_id, newer.cluster_id.as_deref()), (Some(0), Some("MkU3OEVBNTcwNTJENDM2Qg")));
+    let lone = read("version=0\n");
+    assert_eq!((lone.node_id, lone.is_complete()), (None, false));
+    let before_37 = read("version=1\ncluster.id=a\nnode.id=3\n");
+    assert_eq!((before_37.node_id, before_37.directory_id, before_37.is_complete()), (Some(3), None, false));
+    for meta in [old, newer, lone, before_37] {
+        meta.write(&disk, dir).unwrap();
+        assert_eq!(MetaProperties::read(&disk, dir).unwrap(), Some(meta));
     }
 }
 

@@ -25,6 +25,7 @@ pub(crate) fn rules() -> Rules {
         before_max_ms: i64::MAX,
         after_max_ms: i64::MAX,
         max_decompressed_bytes: 8 << 20,
+        max_decompressed_record_bytes: i32::MAX as usize,
         zstd_allowed: true,
     }
 }
@@ -107,11 +108,15 @@ impl Model {
             let offset = self.times.iter().position(|time| *time >= at_least);
             offset.map(|offset| (self.times[offset], offset as i64))
         };
-        assert_eq!(log.max_timestamp().unwrap(), max.and_then(first));
+        assert_eq!(log.by_time().max_timestamp().unwrap(), max.and_then(first));
         for time in
             self.times.iter().step_by(7).flat_map(|time| [time - 1, *time, time + 1]).chain([0, i64::MAX])
         {
-            assert_eq!(log.offset_for_timestamp(time, self.end()).unwrap(), first(time), "at {time}");
+            assert_eq!(
+                log.by_time().offset_for_timestamp(time, self.end()).unwrap(),
+                first(time),
+                "at {time}"
+            );
         }
     }
 }

@@ -104,7 +104,7 @@ fn a_swap_shows_what_was_kept_and_survives_a_restart() {
     assert_eq!(offsets(&log), before);
     assert!(clean(&disk, &mut log).unwrap());
     assert_eq!((offsets(&log), log.segment_count()), (after.clone(), 3));
-    assert_eq!(log.max_timestamp().unwrap(), Some((1000 + BATCHES - 1, BATCHES - 1)));
+    assert_eq!(log.by_time().max_timestamp().unwrap(), Some((1000 + BATCHES - 1, BATCHES - 1)));
     for how in [OpenMode::Clean, OpenMode::Recover { recovery_point: BATCHES }] {
         let log = open(Arc::new(disk.crash(Loss::Everything)), how).unwrap();
         assert_eq!(offsets(&log), after);
@@ -200,7 +200,7 @@ fn readers_of_the_old_segments_finish() {
     let path = dir.path().join("topic-0");
     let mut log = full(Arc::new(RealDisk::default()), &path);
     drop(log);
-    // Opened anew, nothing is mapped yet.
+    // Opened again, nothing is mapped yet.
     log = open_at(Arc::new(RealDisk::default()), &path, OpenMode::Clean).unwrap();
     log.checkpointed(BATCHES);
     let end = log.end_offset();

@@ -55,7 +55,7 @@ impl Model {
     }
 
     /// The log answers this, wherever it is read from.
-    pub(crate) fn check(&self, log: &mut Log) {
+    pub(crate) fn check(&self, log: &Log) {
         let end = log.end_offset();
         let stable = self.stable(end);
         assert_eq!(log.last_stable_offset(end), stable);
@@ -81,7 +81,7 @@ impl Model {
 
 /// The records that a `read_committed` consumer keeps from `from` on, as Kafka's own consumer decides: what
 /// it is told of aborted transactions counts for one answer only.
-pub(crate) fn committed(log: &mut Log, from: i64, max_bytes: usize) -> Vec<Record> {
+pub(crate) fn committed(log: &Log, from: i64, max_bytes: usize) -> Vec<Record> {
     let stable = log.last_stable_offset(log.end_offset());
     let (mut next, mut kept) = (from, Vec::new());
     while next < stable {

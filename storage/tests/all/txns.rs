@@ -95,10 +95,10 @@ impl Work {
         let points = checkpoint::read_offsets(&disk, &recovery_points()).unwrap().unwrap_or_default();
         let recovery_point = points.get(&("topic".to_owned(), 0)).copied().unwrap_or(0);
         let how = OpenMode::Recover { recovery_point };
-        let mut log = open(Arc::new(disk.clone()), how).unwrap();
+        let log = open(Arc::new(disk.clone()), how).unwrap();
         assert!(log.end_offset() >= self.synced);
         self.model = self.model.cut(log.end_offset());
-        self.model.check(&mut log);
+        self.model.check(&log);
         self.disk = disk;
         log
     }
@@ -154,12 +154,12 @@ fn survive(work: &mut Work) {
             work.checkpoint(&mut log).unwrap();
         }
     }
-    work.model.check(&mut log);
+    work.model.check(&log);
     let mut after = work.recover(work.disk.crash(Loss::Random(9)));
     after.sync().unwrap();
     after.close().unwrap();
-    let mut after = open(Arc::new(work.disk.clone()), OpenMode::Clean).unwrap();
-    work.model.check(&mut after);
+    let after = open(Arc::new(work.disk.clone()), OpenMode::Clean).unwrap();
+    work.model.check(&after);
 }
 
 #[test]
@@ -177,9 +177,9 @@ fn a_call_that_fails_once_leaves_no_transaction_out() {
             disk.heal();
             let story = std::panic::catch_unwind(AssertUnwindSafe(|| match done {
                 Ok(mut log) => {
-                    work.model.check(&mut log);
+                    work.model.check(&log);
                     log.close().unwrap();
-                    work.model.check(&mut open(Arc::new(disk.clone()), OpenMode::Clean).unwrap());
+                    work.model.check(&open(Arc::new(disk.clone()), OpenMode::Clean).unwrap());
                 }
                 Err(_) => drop(work.recover(disk.crash(Loss::Nothing))),
             }));
@@ -224,11 +224,11 @@ fn an_index_of_aborted_transactions_is_only_where_there_are_some_and_damage_is_m
         for (n, wrong) in wrong.iter().enumerate() {
             for how in [OpenMode::Clean, OpenMode::Recover { recovery_point: 20 }] {
                 disk.plant(file, wrong);
-                let mut log = open(Arc::new(disk.crash(Loss::Nothing)), how).unwrap();
-                model.check(&mut log);
+                let log = open(Arc::new(disk.crash(Loss::Nothing)), how).unwrap();
+                model.check(&log);
                 let again = disk.crash(Loss::Nothing);
                 let mut log = open(Arc::new(again.clone()), how).unwrap();
-                model.check(&mut log);
+                model.check(&log);
                 log.close().unwrap();
                 assert_eq!(again.contents(file).unwrap(), right, "{} {n} {how:?}", file.display());
             }
@@ -244,10 +244,10 @@ fn one_that_is_missing_where_recovery_looks_is_made_again() {
         disk.remove(&file).unwrap();
     }
     let mut log = open(Arc::new(disk.clone()), OpenMode::Recover { recovery_point: 0 }).unwrap();
-    model.check(&mut log);
+    model.check(&log);
     log.close().unwrap();
     assert!(txn_indexes(&disk).len() > 1);
-    model.check(&mut open(Arc::new(disk.clone()), OpenMode::Clean).unwrap());
+    model.check(&open(Arc::new(disk.clone()), OpenMode::Clean).unwrap());
 }
 
 #[test]

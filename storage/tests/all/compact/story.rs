@@ -359,7 +359,7 @@ impl Story {
         for time in times.values().step_by(5).flat_map(|time| [*time, time + 1]) {
             let first =
                 times.iter().find(|(_, other)| **other >= time).map(|(offset, time)| (*time, *offset));
-            let found = self.log.offset_for_timestamp(time, self.log.end_offset()).unwrap();
+            let found = self.log.by_time().offset_for_timestamp(time, self.log.end_offset()).unwrap();
             assert_eq!(found, first, "at {time}");
         }
     }
@@ -372,7 +372,7 @@ impl Story {
         }
     }
 
-    /// Whoever begins anywhere and reads what is committed gets that, and nothing else.
+    /// A reader that begins anywhere and reads what is committed gets that, and nothing else.
     fn check_committed(&mut self) {
         let (data, _) = self.read_checked();
         let stable = self.log.last_stable_offset(self.log.end_offset());
@@ -382,7 +382,7 @@ impl Story {
         for from in (self.now % 31..stable).step_by(31) {
             let wanted = data.range(from..stable).filter(|offset| !self.aborted(&self.written[offset]));
             let wanted: Vec<i64> = wanted.copied().collect();
-            let found = committed(&mut self.log, from, 100 + (from as usize * 37) % 900);
+            let found = committed(&self.log, from, 100 + (from as usize * 37) % 900);
             let found: Vec<i64> = found.iter().map(|record| record.offset).collect();
             assert_eq!(found, wanted, "from {from}");
         }
@@ -403,7 +403,7 @@ impl Story {
         None
     }
 
-    /// After a crash: whoever reads everything knows the last value of each key.
+    /// After a crash: a reader of everything knows the last value of each key.
     pub(super) fn check_values(&mut self) {
         self.check_committed();
         let (data, times) = self.read_checked();

@@ -36,7 +36,7 @@ const NOW: i64 = 1_700_000_000_000;
 /// The first versions that name topics by id: what clients of today speak.
 const PRODUCE_VERSION: i16 = 13;
 const FETCH_VERSION: i16 = 13;
-/// Batches that are appended to one log before it is begun anew.
+/// Batches that are appended to one log before it is begun again.
 const APPENDS: i32 = 1024;
 const SEGMENT: u64 = 1 << 30;
 const KB16: u64 = 16 << 10;
@@ -107,6 +107,7 @@ fn validated(records: usize, size: usize) -> Work {
         before_max_ms: i64::MAX,
         after_max_ms: 3_600_000,
         max_decompressed_bytes: 1 << 26,
+        max_decompressed_record_bytes: i32::MAX as usize,
         zstd_allowed: true,
     };
     Box::new(move || done_with(validate(&bytes, &rules, NOW).expect("it is as it should be")))

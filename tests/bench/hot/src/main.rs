@@ -18,7 +18,7 @@ use braid_hot::{SCENARIOS, Work};
 
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../instructions.txt");
 const HEAD: &str = "# Instructions of the hot paths, each once; written by hot/src/main.rs.";
-const ANEW: &str =
+const BLESS: &str =
     "if that is meant: cargo run --release --manifest-path tests/bench/hot/Cargo.toml -- --write";
 /// How often a path is gone, so that what is done only now and then has its share.
 const TIMES: u64 = 100;
@@ -103,7 +103,7 @@ fn compare() -> Result<()> {
         let (count, name) = line.trim().split_once(' ').context("a line without a space")?;
         written.insert(name.to_owned(), count.parse::<u64>()?);
     }
-    ensure!(written.keys().eq(counts.keys()), "instructions.txt has other paths than the program; {ANEW}");
+    ensure!(written.keys().eq(counts.keys()), "instructions.txt has other paths than the program; {BLESS}");
     let mut changed = false;
     for ((name, count), before) in counts.iter().zip(written.values()) {
         let verdict = match count * 100 {
@@ -114,6 +114,6 @@ fn compare() -> Result<()> {
         println!("{name}: {count} instructions, were {before}: {verdict}");
         changed = true;
     }
-    ensure!(!changed, "the instructions of a hot path have changed; {ANEW}");
+    ensure!(!changed, "the instructions of a hot path have changed; {BLESS}");
     Ok(())
 }

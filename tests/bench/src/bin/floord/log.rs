@@ -131,7 +131,7 @@ impl Log {
         Ok((base_offset, Pending { partition, segment, position, bytes, next_offset: state.next_offset }))
     }
 
-    /// The segment that takes so many bytes: the last, or a new one.
+    /// The segment that takes this many bytes: the last, or a new one.
     fn room(&self, partition: usize, state: &mut State, bytes: u64) -> io::Result<Arc<Segment>> {
         if let Some(last) = state.segments.last()
             && state.end + bytes <= last.base + self.segment_bytes

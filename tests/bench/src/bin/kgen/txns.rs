@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// Batches of a transaction.
     #[arg(long, default_value_t = 16)]
     batches: usize,
-    /// Of so many transactions, the last is aborted.
+    /// Of this many transactions, the last is aborted.
     #[arg(long, default_value_t = 10)]
     abort: usize,
 }
