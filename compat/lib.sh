@@ -16,11 +16,11 @@
 #
 # A client with a driver (see compat/drive) is told the stories of compat/drive/stories.py:
 #
-#   told_by VERSION COMMAND...      a fresh broker, and the driver of that version of the client
+#   driver_of VERSION COMMAND...      a fresh broker, and the driver of that version of the client
 #   absent NAME...                  stories that this client cannot tell, for want of what they need
 #   without WORD...                 what it has not, and some stories then leave out
 #   says WHAT=NAME...               what its own error is called when that is refused
-#   tell_all                        all of them
+#   run_all                        all of them
 #
 # A story runs under `set -e`: any command that fails is a failed story, shown with its trace and the
 # broker's log. `compat/<client>/run NAME...` tells only the stories named. With AGAINST=kafka the
@@ -106,13 +106,13 @@ restart_broker() {
     launch
 }
 
-bury() {
+kill_hard() {
     kill -KILL "$(broker_pid)"
     eventually 60 broker_gone
 }
 
 kill_broker() { # [SECONDS] for which it is down; Kafka always is longer
-    bury
+    kill_hard
     [[ ${AGAINST:-braid} == kafka ]] || sleep "${1:-0}"
     launch
 }
@@ -140,7 +140,7 @@ story() {
         cut -c1-250 | sed 's/^/    /' >&2
 }
 
-told_by() {
+driver_of() {
     [[ -n ${VERSION:-$1} && ${VERSION:-$1} == "$1" ]] || { SKIPPED=yes; return 0; }
     SKIPPED=no CLIENT=$(basename "$FOLDER")-$1 DRIVER=${*@Q}
     DRIVER=${DRIVER#"${1@Q} "}
@@ -154,7 +154,7 @@ absent() { ABSENT+="$* "; }
 without() { WITHOUT+="$* "; }
 says() { SAYS+="$* "; }
 
-tell_all() {
+run_all() {
     local name names=("${STORIES[@]}")
     [[ $SKIPPED == no ]] || return 0
     [[ ${QUICK:-no} == no ]] || names=("${QUICK_STORIES[@]}")
@@ -176,7 +176,7 @@ lacks() {
 driven() {
     local what words teller status=0
     export BROKER DRIVER WITHOUT SAYS DATA RECORDS
-    [[ $1 != killed ]] || expect_warning 'the end of the log is cut' # a kill may tear a write
+    [[ $1 != killed ]] || expect_warning 'truncating the unsynced tail of the log' # a kill may tear a write
     mkfifo asked answers
     python3 "$ROOT/compat/drive/stories.py" "$1" 3>asked 4<answers &
     teller=$!
@@ -267,17 +267,17 @@ make_records() {
 kept() { python3 "$ROOT/compat/batches.py" "$DATA/$1-0/"*.log; }
 
 # The processes below one: of this script they are its helpers, and all that a story left when it was interrupted.
-brood() {
+descendants() {
     local child
     for child in $(pgrep -P "$1"); do
         echo "$child"
-        brood "$child"
+        descendants "$child"
     done
 }
 
 finish() {
     local status=$?
-    brood $$ | grep -vx "$(broker_pid)" >>"$WORK/helpers" || true
+    descendants $$ | grep -vx "$(broker_pid)" >>"$WORK/helpers" || true
     end_helpers 2>/dev/null || true
     if broker_runs; then
         stop_broker && complaints >&2 || status=1

@@ -106,12 +106,12 @@ class Broker:
 
 def gone(pid):
     """Has the process ended, with all of its threads? The first may be a zombie before the last lets go of
-    the port."""
+    the port. A process that ends between opening a file of /proc and reading it is ESRCH instead of ENOENT."""
     process = pathlib.Path(f"/proc/{pid}")
     try:
         state = (process / "stat").read_text().rsplit(")", 1)[1].split()[0]
         return state == "Z" and len(list((process / "task").iterdir())) == 1
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True
 
 
