@@ -176,8 +176,9 @@ where
 macro_rules! table {
     ($($module:ident $Api:ident),* $(,)?) => {
         $( mod $module; )*
-        /// Every API served, in the order of their keys.
-        pub const TABLE: &[Row] = &[$( Row::of::<braid_protocol::api::$module::$Api>() ),*];
+        /// Every API served, in the order of their keys. A static, because each crate that looks at a constant
+        /// would have all handlers compiled once more.
+        pub static TABLE: &[Row] = &[$( Row::of::<braid_protocol::api::$module::$Api>() ),*];
     };
 }
 

@@ -42,7 +42,8 @@ class Env:
     """What a load needs: programs, brokers, topics."""
 
     def __init__(self, arguments):
-        self.braid, self.programs = arguments.braid, Path(arguments.programs)
+        self.braid, self.before = arguments.braid, arguments.before
+        self.programs = Path(arguments.programs)
         self.quick, self.scratch = arguments.quick, Path(arguments.scratch).resolve()
         self.kafka_classes = f"{arguments.kafka}/*"
         shutil.rmtree(self.scratch, ignore_errors=True)
@@ -207,11 +208,15 @@ def commit():
 def brokers_of(load, arguments):
     """The brokers that this run does the load to: all if it is named, fewer if it has to be quick."""
     if arguments.only:
-        return load.brokers if load.name in arguments.only else ()
-    if not arguments.quick:
-        return load.brokers
-    brokers = load.brokers if load.quick is None else load.quick
-    return [name for name in brokers if not KINDS[name].late]
+        brokers = load.brokers if load.name in arguments.only else ()
+    elif arguments.quick and load.quick is not None:
+        brokers = load.quick
+    else:
+        brokers = load.brokers
+    if arguments.quick and not arguments.only:
+        brokers = [name for name in brokers if not KINDS[name].late]
+    builds = {"braid": "before", "braid-synced": "before-synced"} if arguments.before else {}
+    return [*brokers, *(builds[name] for name in brokers if name in builds)]
 
 
 def describe(arguments, private, rounds):
@@ -246,6 +251,7 @@ def arguments_of_run():
         "--only", nargs="+", metavar="LOAD", choices=[load.name for load in LOADS], help="these loads only"
     )
     parser.add_argument("--no-kafka", action="store_true", help="without Apache Kafka")
+    parser.add_argument("--before", metavar="BINARY", help="another build of Braid, measured in turn with it")
     return parser.parse_args()
 
 
@@ -273,7 +279,7 @@ def main():
         env.end_of_load()
         env.stop()
     # Only a whole run may replace the report that is kept.
-    whole = not (arguments.quick or arguments.only or arguments.no_kafka)
+    whole = not (arguments.quick or arguments.only or arguments.no_kafka or arguments.before)
     folder = HERE if whole else env.scratch
     report.write(results, folder, time.monotonic() - began)
     print(report.verdicts(results), f"\nwritten: {folder / 'REPORT.md'}", sep="\n")

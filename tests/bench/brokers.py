@@ -123,6 +123,21 @@ class BraidSynced(Braid):
     name, durability = "braid-synced", "synced"
 
 
+class Before(Braid):
+    """Another build of Braid, which --before names, to see what a change did to a figure."""
+
+    name = "before"
+
+    def command(self):
+        return [self.env.before, *super().command()[1:]]
+
+
+class BeforeSynced(Before):
+    """The same, with what is answered on stable storage."""
+
+    name, durability = "before-synced", "synced"
+
+
 class Floor(Broker):
     """The least a broker must do; see src/bin/floord."""
 
@@ -185,7 +200,8 @@ class KafkaTuned(Kafka):
     name, jvm, late, rounds = "kafka-6g", TUNED_JVM, True, 3
 
 
-KINDS = {kind.name: kind for kind in (Braid, BraidSynced, Floor, FloorSynced, Kafka, KafkaTuned)}
+BRAIDS = (Braid, BraidSynced, Before, BeforeSynced)
+KINDS = {kind.name: kind for kind in (*BRAIDS, Floor, FloorSynced, Kafka, KafkaTuned)}
 
 
 def kafka_version(jars):
