@@ -430,3 +430,23 @@ async fn a_request_for_too_many_partitions_is_refused_as_a_whole() {
     }
     assert_eq!(names(&mut client).await, ["t"]);
 }
+
+// A client deleted a topic with a name of 249 characters and created it again: its directory could not be
+// renamed, so that it could not be created, nor any other topic before the next start.
+#[tokio::test]
+async fn a_topic_with_the_longest_name_is_deleted_and_created_again() {
+    let broker = TestBroker::start(&[]);
+    let mut client = broker.connect();
+    let name = "a".repeat(249);
+    for _ in 0..3 {
+        assert_eq!(create(&mut client, wanted(&name)).await, ErrorCode::NONE);
+        assert_eq!(client.produce(&name, 0, &["a"]).await.error_code, ErrorCode::NONE);
+        let topic_names = vec![name.clone()];
+        let request = DeleteTopicsRequest { topic_names, timeout_ms: 1000, ..Default::default() };
+        let deleted = client.call::<DeleteTopics>(5, &request).await.responses.remove(0);
+        assert_eq!(deleted.error_code, ErrorCode::NONE);
+        let mut left = std::fs::read_dir(broker.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(left.all(|file| !file.to_string_lossy().starts_with("aaa")));
+    }
+    assert_eq!(create(&mut client, wanted("other")).await, ErrorCode::NONE);
+}

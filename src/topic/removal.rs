@@ -27,14 +27,9 @@ pub(super) struct Leftover {
 impl LogDir {
     /// Gives the directory of no topic of this cluster a name that nothing takes for a partition's.
     pub(super) fn put_aside(&self, dir: &Path) -> Result<(), Error> {
-        let mut stray = dir.as_os_str().to_owned();
-        stray.push(format!(".{}-stray", uuid::Uuid::new_v4().simple()));
-        warn!(
-            "{} belongs to no topic of this cluster; it is kept as {}",
-            dir.display(),
-            Path::new(&stray).display()
-        );
-        let renamed = self.disk.rename(dir, Path::new(&stray));
+        let stray = braid_storage::dir::aside(dir, "stray");
+        warn!("{} belongs to no topic of this cluster; it is kept as {}", dir.display(), stray.display());
+        let renamed = self.disk.rename(dir, &stray);
         renamed.map_err(|source| Error::Io { path: dir.to_owned(), source })
     }
 

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use crate::disk::Disk;
 use crate::error::{At, Error};
 
+/// The longest name of a file, in bytes: NAME_MAX of Linux.
+const NAME_MAX: usize = 255;
+
 /// Held as long as the folder is in use.
 #[derive(Debug)]
 pub struct DirLock {
@@ -54,12 +57,21 @@ pub fn delete(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
 /// Gives the directory of a partition a name that nothing takes for a partition's: the first half of its
 /// deletion. Returns the new path; none if there is no such directory.
 pub fn doom(disk: &dyn Disk, dir: &Path) -> Result<Option<PathBuf>, Error> {
-    let mut doomed = dir.as_os_str().to_owned();
-    doomed.push(format!(".{}-delete", uuid::Uuid::new_v4().simple()));
-    match disk.rename(dir, Path::new(&doomed)) {
+    let doomed = aside(dir, "delete");
+    match disk.rename(dir, &doomed) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        renamed => renamed.at(dir).map(|()| Some(doomed.into())),
+        renamed => renamed.at(dir).map(|()| Some(doomed)),
     }
+}
+
+/// A new name for the directory of a partition that nothing takes for a partition's, as Kafka makes it:
+/// `<topic>-<partition>.<uuid>-<kind>`, the topic truncated where the name would be too long for a file.
+pub fn aside(dir: &Path, kind: &str) -> PathBuf {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let (topic, partition) = name.rsplit_once('-').unwrap_or((&name, ""));
+    let rest = format!("-{partition}.{}-{kind}", uuid::Uuid::new_v4().simple());
+    let end = topic.floor_char_boundary(NAME_MAX.saturating_sub(rest.len()));
+    dir.with_file_name(format!("{}{rest}", topic.get(..end).unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -80,6 +92,22 @@ mod tests {
         other.check().unwrap();
         fs::remove_dir_all(&dir).unwrap();
         assert_eq!(other.check().unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    // DeleteTopics of a topic with a name of 212 to 249 characters failed, and so did making it again.
+    #[test]
+    fn a_directory_with_the_longest_name_can_be_put_aside() {
+        for (name, kept) in [("t-0", "t-0."), ("with-dash-12", "with-dash-12.")] {
+            let aside = aside(&Path::new("/data").join(name), "stray");
+            let aside = aside.to_str().unwrap();
+            assert!(aside.strip_prefix("/data/").is_some_and(|aside| aside.starts_with(kept)), "{aside}");
+            assert!(aside.ends_with("-stray"), "{aside}");
+        }
+        let longest = format!("/data/{}-10000", "a".repeat(249));
+        let aside = aside(Path::new(&longest), "delete");
+        let name = aside.file_name().unwrap().to_str().unwrap();
+        assert_eq!(name.len(), NAME_MAX);
+        assert!(name.starts_with("aaa") && name.contains("a-10000.") && name.ends_with("-delete"), "{name}");
     }
 
     #[test]

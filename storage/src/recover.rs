@@ -8,7 +8,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -59,7 +59,8 @@ pub(crate) fn open(
     let is_new = found.logs.is_empty();
     let mut log = load(place, config, &found, log_start_offset, now_ms)?;
     (log.unsynced.parent, log.unsynced.dir) = (is_new, is_new);
-    log.epochs = load_epochs(&log)?;
+    let (epochs, lost) = load_epochs(&log)?;
+    log.epochs = epochs;
     let first = match how {
         OpenMode::Clean => {
             log.end.offset = clean_end(&log)?;
@@ -95,6 +96,12 @@ pub(crate) fn open(
     }
     // So that whatever is appended can be noted in them.
     log.active().with_txns(&log.segments, |_| ())?;
+    if let Some(path) = lost {
+        tracing::warn!(
+            path = %path.display(),
+            "damaged or empty: where leader epochs began below the recovery point is not known any more"
+        );
+    }
     Ok(log)
 }
 
@@ -186,20 +193,19 @@ fn load(
     })
 }
 
-/// Damage is not an error: epochs of batches that are walked are found again.
-fn load_epochs(log: &Log) -> Result<Epochs, Error> {
+/// The leader epochs, and the path of their file if it has lost them. Damage is not an error: epochs of
+/// batches that are walked are found again. Nor is it news if the log cannot be opened: Kafka leaves the file
+/// of a log of message format 0 or 1 empty.
+fn load_epochs(log: &Log) -> Result<(Epochs, Option<PathBuf>), Error> {
     let path = log.place.dir.join(EPOCHS);
-    let Some(bytes) = checkpoint::read(&*log.place.disk, &path)? else { return Ok(Epochs::default()) };
+    let Some(bytes) = checkpoint::read(&*log.place.disk, &path)? else {
+        return Ok((Epochs::default(), None));
+    };
     let epochs = std::str::from_utf8(&bytes).ok().and_then(Epochs::from_text);
     let written = log.end.position > 0 || log.segments.len() > 1;
     // Kafka makes the file with the log, and writes to it before the first batch.
-    if epochs.is_none() || (bytes.is_empty() && written) {
-        tracing::warn!(
-            path = %path.display(),
-            "damaged or empty: where leader epochs began below the recovery point is not known any more"
-        );
-    }
-    Ok(epochs.unwrap_or_default())
+    let lost = epochs.is_none() || (bytes.is_empty() && written);
+    Ok((epochs.unwrap_or_default(), lost.then_some(path)))
 }
 
 /// The end of a log that was closed: the last thing that was written is a snapshot named for it. A folder
