@@ -374,12 +374,20 @@ async fn a_stop_that_was_not_clean_bumps_every_leader_epoch() {
         }
     }
     // The offset of the start, of the end, and of the newest record: each with the epoch it belongs to.
-    for (timestamp, found) in [(-2, (0, 0)), (-1, (3, 1)), (-3, (2, 1))] {
-        let wanted = ListOffsetsPartition { timestamp, current_leader_epoch: -1, ..Default::default() };
+    let (ok, none) = (ErrorCode::NONE, (-1, -1));
+    for (timestamp, believed, code, found) in [
+        (-2, -1, ok, (0, 0)),
+        (-1, -1, ok, (3, 1)),
+        (-3, 1, ok, (2, 1)),
+        (-1, 0, ErrorCode::FENCED_LEADER_EPOCH, none),
+        (-3, 2, ErrorCode::UNKNOWN_LEADER_EPOCH, none),
+        (-7, 0, ErrorCode::UNSUPPORTED_VERSION, none),
+    ] {
+        let wanted = ListOffsetsPartition { timestamp, current_leader_epoch: believed, ..Default::default() };
         let topic = ListOffsetsTopic { name: "t".into(), partitions: vec![wanted] };
         let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
         let listed = client.call::<ListOffsets>(7, &request).await.topics.remove(0).partitions.remove(0);
-        assert_eq!((listed.offset, listed.leader_epoch), found, "{timestamp}");
+        assert_eq!((listed.error_code, (listed.offset, listed.leader_epoch)), (code, found), "{timestamp}");
     }
 }
 

@@ -11,17 +11,18 @@ use braid_protocol::api::delete_records::{
 };
 
 use super::{Context, Handled, Handler, is_internal};
-use crate::topic::{Fault, Topic};
+use crate::topic::{Fault, NO_EPOCH, Topic};
 
 impl Handler for DeleteRecords {
     async fn handle(cx: Context, request: DeleteRecordsRequest) -> Handled<DeleteRecordsResponse> {
         let mut topics = Vec::with_capacity(request.topics.len());
         for wanted in request.topics {
-            let topic = cx.broker.topic(&wanted.name);
+            let topic = cx.broker.topics.find(&wanted.name);
             let mut partitions = Vec::with_capacity(wanted.partitions.len());
             for at in wanted.partitions {
                 let partition_index = at.partition_index;
-                let deleted = delete(topic.as_deref(), partition_index, at.offset).await;
+                let deleted =
+                    delete(topic.as_deref().map_err(|code| *code), partition_index, at.offset).await;
                 let (low_watermark, error_code) = match deleted {
                     Ok(start) => (start, ErrorCode::NONE),
                     Err(code) => (-1, code),
@@ -41,9 +42,9 @@ impl Handler for DeleteRecords {
     }
 }
 
-async fn delete(topic: Option<&Topic>, index: i32, offset: i64) -> Result<i64, ErrorCode> {
-    let topic = topic.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-    let partition = topic.partition(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+async fn delete(topic: Result<&Topic, ErrorCode>, index: i32, offset: i64) -> Result<i64, ErrorCode> {
+    let topic = topic?;
+    let partition = topic.lead(index, NO_EPOCH)?;
     if is_internal(&topic.name) {
         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
     }

@@ -1,13 +1,14 @@
 //! DescribeProducers (key 61): the producers that a partition remembers, and their open transactions
 //! (KIP-664).
 
+use braid_protocol::Uuid;
 use braid_protocol::api::describe_producers::{
     DescribeProducers, DescribeProducersRequest, DescribeProducersResponse, PartitionResponse, ProducerState,
     TopicRequest, TopicResponse,
 };
-use braid_protocol::{ErrorCode, Uuid};
 
 use super::{Context, Handled, Handler, named_before};
+use crate::topic::NO_EPOCH;
 
 impl Handler for DescribeProducers {
     async fn handle(cx: Context, request: DescribeProducersRequest) -> Handled<DescribeProducersResponse> {
@@ -25,13 +26,11 @@ impl Handler for DescribeProducers {
 }
 
 fn describe(cx: &Context, topic: &str, partition_index: i32) -> PartitionResponse {
-    let found = cx.broker.topics.get(topic).and_then(|topic| topic.partition(partition_index));
-    let producers = match found {
-        Some(partition) => {
-            partition.look(|log| log.producers().all().collect::<Vec<_>>()).map_err(|fault| fault.code())
-        }
-        None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-    };
+    let found = cx.broker.topics.find(topic).and_then(|topic| topic.lead(partition_index, NO_EPOCH));
+    let producers = found.and_then(|partition| {
+        let all = partition.look(|log| log.producers().all().collect::<Vec<_>>());
+        all.map_err(|fault| fault.code())
+    });
     let producers = match producers {
         Ok(producers) => producers,
         Err(error_code) => {

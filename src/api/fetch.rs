@@ -146,8 +146,7 @@ impl Plan {
 }
 
 fn want(topic: &Topic, wanted: &FetchPartition) -> Result<Want, ErrorCode> {
-    let partition = topic.partition(wanted.partition).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-    partition.check_epoch(wanted.current_leader_epoch)?;
+    let partition = topic.lead(wanted.partition, wanted.current_leader_epoch)?;
     let bytes_max = wanted.partition_max_bytes.max(0) as usize;
     Ok(Want { partition, offset: wanted.fetch_offset, bytes_max })
 }

@@ -5,6 +5,8 @@
 //! the first record at or after it. What a `read_committed` consumer may not see yet is not found for it, and
 //! its latest offset is the last stable one. Without tiered storage, -4 and -6 are -2, and -5 finds nothing.
 
+use std::sync::Arc;
+
 use braid_protocol::api::list_offsets::{
     ListOffsets, ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
     ListOffsetsTopic, ListOffsetsTopicResponse,
@@ -12,7 +14,7 @@ use braid_protocol::api::list_offsets::{
 use braid_protocol::{ErrorCode, Uuid};
 
 use super::{Context, Handled, Handler, named_before};
-use crate::topic::{Fault, Isolation, Partition};
+use crate::topic::{Fault, Isolation, Partition, Topic};
 
 /// Asks for the offset of the largest timestamp (KIP-734).
 const MAX_TIMESTAMP: i64 = -3;
@@ -24,21 +26,19 @@ impl Handler for ListOffsets {
         let twice = named_before(&request.topics, |topic| (&topic.name, Uuid::ZERO), indexes);
         let mut topics = Vec::with_capacity(request.topics.len());
         for (at, topic) in request.topics.into_iter().enumerate() {
-            let open = cx.broker.topic(&topic.name);
+            let open = cx.broker.topics.find(&topic.name);
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for (n, wanted) in topic.partitions.into_iter().enumerate() {
                 let index = wanted.partition_index;
-                let partition = open.as_ref().and_then(|t| t.partition(index));
-                let version = cx.version;
-                let found = match partition {
+                let found = match lead(cx.version, open.as_deref().map_err(|code| *code), &wanted) {
                     _ if twice.contains(&(at, n)) => Err(ErrorCode::INVALID_REQUEST),
-                    None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-                    Some(partition) if wanted.timestamp >= 0 || wanted.timestamp == MAX_TIMESTAMP => {
+                    Err(code) => Err(code),
+                    Ok(partition) if wanted.timestamp >= 0 || wanted.timestamp == MAX_TIMESTAMP => {
                         // A batch of some hundred bytes may unpack to a hundred megabytes.
-                        let work = async move { look_up(version, &wanted, &partition, isolation) };
+                        let work = async move { look_up(&wanted, &partition, isolation) };
                         Box::pin(cx.broker.workers.compute(work)).await
                     }
-                    Some(partition) => look_up(version, &wanted, &partition, isolation),
+                    Ok(partition) => look_up(&wanted, &partition, isolation),
                 };
                 partitions.push(match found {
                     Ok(found) => ListOffsetsPartitionResponse { partition_index: index, ..found },
@@ -67,16 +67,23 @@ fn since(timestamp: i64) -> Option<i16> {
     }
 }
 
-fn look_up(
+/// The partition, if a request of this version may ask for the timestamp.
+fn lead(
     version: i16,
+    topic: Result<&Topic, ErrorCode>,
+    wanted: &ListOffsetsPartition,
+) -> Result<Arc<Partition>, ErrorCode> {
+    if since(wanted.timestamp).is_none_or(|since| version < since) {
+        return Err(ErrorCode::UNSUPPORTED_VERSION);
+    }
+    topic?.lead(wanted.partition_index, wanted.current_leader_epoch)
+}
+
+fn look_up(
     wanted: &ListOffsetsPartition,
     partition: &Partition,
     isolation: Isolation,
 ) -> Result<ListOffsetsPartitionResponse, ErrorCode> {
-    if since(wanted.timestamp).is_none_or(|since| version < since) {
-        return Err(ErrorCode::UNSUPPORTED_VERSION);
-    }
-    partition.check_epoch(wanted.current_leader_epoch)?;
     let found = find(wanted.timestamp, partition, isolation).map_err(|fault| fault.code())?;
     let Some((timestamp, offset)) = found else { return Ok(ListOffsetsPartitionResponse::default()) };
     let leader_epoch = partition.epoch_at(offset).map_err(|fault| fault.code())?;

@@ -369,11 +369,7 @@ fn code_of(fault: &Fault, by_id: bool) -> ErrorCode {
 
 /// The topic that a request names: by id from version `ids_from` on, else by name.
 fn find_topic(cx: &Context, name: &str, id: Uuid, ids_from: i16) -> Result<Arc<Topic>, ErrorCode> {
-    if cx.version >= ids_from {
-        cx.broker.topics.get_by_id(id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
-    } else {
-        cx.broker.topics.get(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
-    }
+    if cx.version >= ids_from { cx.broker.topics.find_by_id(id) } else { cx.broker.topics.find(name) }
 }
 
 /// What a producer with an old epoch is told: before version `from` of its request there was no

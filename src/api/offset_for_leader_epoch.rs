@@ -16,9 +16,9 @@ impl Handler for OffsetForLeaderEpoch {
         request: OffsetForLeaderEpochRequest,
     ) -> Handled<OffsetForLeaderEpochResponse> {
         let topics = request.topics.into_iter().map(|wanted| {
-            let topic = cx.broker.topic(&wanted.topic);
+            let topic = cx.broker.topics.find(&wanted.topic);
             let partitions = wanted.partitions.iter().map(|p| {
-                let found = look_up(topic.as_deref(), p);
+                let found = look_up(topic.as_deref().map_err(|code| *code), p);
                 let refuse = |error_code| EpochEndOffset { error_code, ..Default::default() };
                 EpochEndOffset { partition: p.partition, ..found.unwrap_or_else(refuse) }
             });
@@ -28,10 +28,11 @@ impl Handler for OffsetForLeaderEpoch {
     }
 }
 
-fn look_up(topic: Option<&Topic>, wanted: &OffsetForLeaderPartition) -> Result<EpochEndOffset, ErrorCode> {
-    let partition = topic.and_then(|t| t.partition(wanted.partition));
-    let partition = partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-    partition.check_epoch(wanted.current_leader_epoch)?;
+fn look_up(
+    topic: Result<&Topic, ErrorCode>,
+    wanted: &OffsetForLeaderPartition,
+) -> Result<EpochEndOffset, ErrorCode> {
+    let partition = topic?.lead(wanted.partition, wanted.current_leader_epoch)?;
     Ok(match partition.epoch_end(wanted.leader_epoch).map_err(|fault| fault.code())? {
         Some((leader_epoch, end_offset)) => EpochEndOffset { leader_epoch, end_offset, ..Default::default() },
         None => EpochEndOffset::default(),

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use super::{Context, Handled, Handler, NoAnswer, code_of, find_topic};
 use crate::broker::{Pending, Unappended, Verification, Writer};
-use crate::topic::{Fault, Topic};
+use crate::topic::{Fault, NO_EPOCH, Topic};
 use crate::txn::Version;
 
 /// The first version that may carry zstd (KIP-110).
@@ -93,7 +93,7 @@ async fn verify(cx: &Context, id: &str, request: &ProduceRequest) -> Verified {
         for (index, data) in data.partition_data.iter().enumerate() {
             let batch = data.records.as_ref().and_then(|records| batches(records).next());
             let Some((header, _)) = batch.filter(|(header, _)| header.is_transactional()) else { continue };
-            let Some(partition) = topic.partition(data.index) else { continue };
+            let Ok(partition) = topic.lead(data.index, NO_EPOCH) else { continue };
             let producer = (header.producer_id, header.producer_epoch);
             let asked = cx.broker.txn_guard(id, producer, &partition, version).await;
             verified

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Broker, OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 use crate::metrics::TopicMetrics;
-use crate::topic::{Fault, Partition, SyncTurn, Topic};
+use crate::topic::{Fault, NO_EPOCH, Partition, SyncTurn, Topic};
 
 /// Kafka's admin client under this name may write to internal topics.
 const ADMIN_CLIENT: &str = "__admin_client";
@@ -82,8 +82,7 @@ impl<'a> Writer<'a> {
         records: &Bytes,
         verification: Verification,
     ) -> Result<Pending, Unappended> {
-        let unknown = Unappended::Code(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
-        let partition = topic.partition(index).ok_or(unknown)?;
+        let partition = topic.lead(index, NO_EPOCH).map_err(Unappended::Code)?;
         let fail = |fault| {
             count_refusal(&topic.metrics, records.len(), &fault);
             Unappended::Fault(fault)

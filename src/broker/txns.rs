@@ -13,7 +13,7 @@ use super::internal::read_back;
 use super::{Broker, OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 use crate::config::BrokerConfig;
 use crate::machine::{Clock, Journal, Millis};
-use crate::topic::{Fault, Marker, Partition};
+use crate::topic::{Fault, Marker, NO_EPOCH, Partition};
 use crate::txn::{Coordinator, Ended, Producer, Record, Transactions, TxnConfig, Version};
 
 /// The epoch of the coordinator of a cluster of one, which is never an old one: where a marker of a larger
@@ -96,8 +96,7 @@ impl Broker {
         index: i32,
         marker: Marker,
     ) -> Result<(), ErrorCode> {
-        let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
-        let partition = self.topic(topic).and_then(|topic| topic.partition(index)).ok_or(unknown)?;
+        let partition = self.topics.find(topic)?.lead(index, NO_EPOCH)?;
         if topic == OFFSETS_TOPIC {
             return self.groups().await?.end_transaction(index, marker).await;
         }

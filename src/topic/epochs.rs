@@ -1,9 +1,6 @@
 //! The leader epochs of a partition (KIP-101, KIP-320).
 
-use std::cmp;
 use std::sync::atomic::Ordering;
-
-use braid_protocol::ErrorCode;
 
 use super::fault::Fault;
 use super::partition::Partition;
@@ -24,16 +21,6 @@ impl Partition {
         let state = self.lock()?;
         let known = state.log.epoch_at(offset).filter(|_| offset < state.log.end_offset());
         Ok(known.unwrap_or(self.leader_epoch()))
-    }
-
-    /// Compares the leader epoch that a client believes in with the real one; -1 is no belief (KIP-320).
-    pub fn check_epoch(&self, believed: i32) -> Result<(), ErrorCode> {
-        match believed.cmp(&self.leader_epoch()) {
-            _ if believed == -1 => Ok(()),
-            cmp::Ordering::Equal => Ok(()),
-            cmp::Ordering::Less => Err(ErrorCode::FENCED_LEADER_EPOCH),
-            cmp::Ordering::Greater => Err(ErrorCode::UNKNOWN_LEADER_EPOCH),
-        }
     }
 
     /// The largest leader epoch at or below `epoch`, and where it ended (KIP-101).

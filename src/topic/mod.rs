@@ -9,6 +9,7 @@ mod epochs; // leader epochs
 mod fault; // why a partition says no
 mod home; // the log directory, as its partitions see it
 mod known; // which folders there were
+mod lead; // who leads a partition, in which epoch
 mod opening; // many logs at once
 mod partition;
 mod points;
@@ -37,6 +38,7 @@ pub use dir::{LogDir, Wanted, partition_of_folder};
 pub use dirs::{LogDirs, OpenError};
 pub use fault::Fault;
 pub use home::Home;
+pub use lead::NO_EPOCH;
 pub use partition::{Marker, Partition};
 pub use read::{Isolation, Read};
 pub use settings::{Settings, configure};
