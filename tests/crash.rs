@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use braid::broker::{Broker, NewTopic};
+use braid::broker::{Broker, NewTopic, Requester};
 use braid::topic::{Isolation, Partition};
 use braid_storage::checkpoint::{CLEAN_SHUTDOWN, RECOVERY_POINTS};
 use braid_storage::sim::{Fault, Loss, SimDisk};
@@ -66,7 +66,7 @@ async fn create(
     outside.topics.insert(name.to_owned(), Known::Wanted);
     let configs = configs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let new = NewTopic { name: name.to_owned(), partitions: 1, replication_factor: 1, configs };
-    broker.create_topic(new).await.map_err(|_| Stopped)?;
+    broker.create_topic(new, &Requester::Broker).await.map_err(|_| Stopped)?;
     outside.topics.insert(name.to_owned(), Known::Created);
     Ok(())
 }
@@ -132,7 +132,7 @@ async fn work(broker: &Arc<Broker>, outside: &mut Outside) -> Result<(), Stopped
                 let name = format!("t{}", step - 2);
                 let id = broker.topic(&name).ok_or(Stopped)?.id;
                 outside.topics.insert(name.clone(), Known::Unwanted);
-                broker.delete_topic(id).await.map_err(|_| Stopped)?;
+                broker.delete_topic(id, &Requester::Broker).await.map_err(|_| Stopped)?;
                 outside.topics.insert(name, Known::Deleted);
             }
             _ => {}

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use braid::broker::{Broker, NewTopic};
+use braid::broker::{Broker, NewTopic, Requester};
 use braid::config::BrokerConfig;
 use braid::machine::Clock;
 use braid::metrics::Metrics;
@@ -52,8 +52,8 @@ fn before() -> SimDisk {
     let disk = SimDisk::new();
     let broker = open(&disk);
     runtime().block_on(async {
-        broker.create_topic(new("old", 2)).await.unwrap();
-        broker.create_topic(new("doomed", 2)).await.unwrap();
+        broker.create_topic(new("old", 2), &Requester::Broker).await.unwrap();
+        broker.create_topic(new("doomed", 2), &Requester::Broker).await.unwrap();
         assert!(produce(&broker, "old", 0).await && produce(&broker, "doomed", 0).await);
     });
     drop(broker);
@@ -74,9 +74,9 @@ impl Step {
     async fn run(self, broker: &Arc<Broker>) -> Result<(), ErrorCode> {
         let doomed = broker.topic("doomed").map(|topic| topic.id);
         let done = match self {
-            Step::Create => broker.create_topic(new("new", 3)).await.map(drop),
-            Step::Grow => broker.grow_topic("old".to_owned(), 4).await,
-            Step::Delete => broker.delete_topic(doomed.unwrap()).await,
+            Step::Create => broker.create_topic(new("new", 3), &Requester::Broker).await.map(drop),
+            Step::Grow => broker.grow_topic("old".to_owned(), 4, &Requester::Broker).await,
+            Step::Delete => broker.delete_topic(doomed.unwrap(), &Requester::Broker).await,
         };
         done.map_err(|(code, _)| code)
     }
@@ -236,9 +236,9 @@ fn a_deleted_topic_is_forgotten_once_its_directories_are_gone() {
     let broker = open(&disk);
     runtime().block_on(async {
         let id = broker.topic("doomed").unwrap().id;
-        broker.delete_topic(id).await.unwrap();
+        broker.delete_topic(id, &Requester::Broker).await.unwrap();
         assert!(broker.cluster.image().is_deleted(id));
-        broker.create_topic(new("next", 1)).await.unwrap();
+        broker.create_topic(new("next", 1), &Requester::Broker).await.unwrap();
         assert_eq!(broker.cluster.image().deleted().count(), 0);
     });
     drop(broker);
@@ -292,7 +292,7 @@ fn changes_that_wait_are_made_together_and_fail_alone() {
             7 => "not a name".to_owned(),
             _ => format!("good{n}"),
         };
-        let created = broker.create_topics((0..200).map(|n| new(&name(n), 2))).await;
+        let created = broker.create_topics((0..200).map(|n| new(&name(n), 2)), &Requester::Broker).await;
         let codes: Vec<ErrorCode> =
             created.iter().map(|created| created.as_ref().err().map_or(ErrorCode::NONE, |e| e.0)).collect();
         for (n, code) in codes.into_iter().enumerate() {
@@ -319,19 +319,19 @@ fn changes_that_wait_are_made_together_and_fail_alone() {
 // A topic that is deleted and created again at the same time, as often as the clients like.
 #[test]
 fn a_topic_deleted_and_created_at_the_same_time_is_the_old_or_the_new_one() {
-    let disk = before();
+    let (disk, by) = (before(), &Requester::Broker);
     let broker = open(&disk);
     runtime().block_on(async {
         for _ in 0..20 {
             let Some(old) = broker.topic("doomed").map(|topic| topic.id) else { break };
             let (deleted, created) =
-                tokio::join!(broker.delete_topic(old), broker.create_topic(new("doomed", 2)));
+                tokio::join!(broker.delete_topic(old, by), broker.create_topic(new("doomed", 2), by));
             deleted.unwrap();
             match created {
                 Ok(topic) => assert_ne!(topic.id, old),
                 Err((code, why)) => {
                     assert_eq!(code, ErrorCode::TOPIC_ALREADY_EXISTS, "{why}");
-                    broker.create_topic(new("doomed", 2)).await.unwrap();
+                    broker.create_topic(new("doomed", 2), by).await.unwrap();
                 }
             }
             verify(&broker, &disk).await;

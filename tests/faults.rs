@@ -18,7 +18,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use braid::broker::{Broker, NewTopic};
+use braid::broker::{Broker, NewTopic, Requester};
 use braid::topic::{Closed, Fault, Isolation};
 use braid_protocol::ErrorCode;
 use braid_storage::sim::{Call, Loss, SimDisk};
@@ -47,7 +47,7 @@ async fn create(broker: &Arc<Broker>, outside: &mut Outside, name: &str, configs
     outside.deleted.remove(name);
     let configs = configs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let new = NewTopic { name: name.to_owned(), partitions: 1, replication_factor: 1, configs };
-    if broker.create_topic(new).await.is_ok() {
+    if broker.create_topic(new, &Requester::Broker).await.is_ok() {
         outside.created.insert(name.to_owned());
     }
 }
@@ -55,7 +55,7 @@ async fn create(broker: &Arc<Broker>, outside: &mut Outside, name: &str, configs
 async fn delete(broker: &Arc<Broker>, outside: &mut Outside, name: &str) {
     let Some(topic) = broker.topic(name) else { return };
     outside.created.remove(name);
-    if broker.delete_topic(topic.id).await.is_ok() {
+    if broker.delete_topic(topic.id, &Requester::Broker).await.is_ok() {
         outside.deleted.insert(name.to_owned());
     }
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use braid::broker::{Broker, NewTopic};
+use braid::broker::{Broker, NewTopic, Requester};
 use braid::config::BrokerConfig;
 use braid::machine::Clock;
 use braid::metrics::{Metrics, Scrape};
@@ -356,7 +356,7 @@ async fn a_folder_whose_sync_fails_goes_offline_alone() {
     let (sim, broken) = (SimDisk::new(), Arc::new(AtomicBool::new(false)));
     let broker = open_on(Arc::new(Breaking { disk: sim.clone(), dir: "/b", broken: broken.clone() }));
     let new = NewTopic { name: "t".into(), partitions: 4, replication_factor: 1, ..NewTopic::default() };
-    broker.create_topic(new).await.unwrap();
+    broker.create_topic(new, &Requester::Broker).await.unwrap();
     assert_eq!(append_to_all(&broker).await, [true; 4]);
     broken.store(true, Ordering::Relaxed);
     // In turn: one folder, the other.
@@ -368,7 +368,7 @@ async fn a_folder_whose_sync_fails_goes_offline_alone() {
     assert_eq!((counts.offline_log_dirs, counts.offline_partitions), (1, 2));
     broker.checkpoint().unwrap();
     let new = NewTopic { name: "u".into(), partitions: 2, replication_factor: 1, ..NewTopic::default() };
-    broker.create_topic(new).await.unwrap();
+    broker.create_topic(new, &Requester::Broker).await.unwrap();
     assert!(broker.topic("u").unwrap().partitions().iter().all(|p| &**p.home() == Path::new("/a")));
     broker.close().unwrap_err();
     let clean = |dir: &str| sim.contents(&Path::new(dir).join(".kafka_cleanshutdown")).is_some();

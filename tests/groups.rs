@@ -6,6 +6,7 @@ mod support;
 
 use std::time::Duration;
 
+use braid::broker::Requester;
 use braid::topic::Closed;
 use braid_protocol::ErrorCode;
 use braid_protocol::api::consumer_group_describe::{ConsumerGroupDescribe, ConsumerGroupDescribeRequest};
@@ -284,7 +285,7 @@ async fn a_deleted_topic_takes_what_was_committed_for_it_along() {
     let mut client = broker.connect();
     let topic = ("t", broker.broker.cluster.image().topic("t").unwrap().id);
     client.call::<OffsetCommit>(7, &commit_request("g", None, "t", 5)).await;
-    broker.broker.delete_topic(topic.1).await.unwrap();
+    broker.broker.delete_topic(topic.1, &Requester::Broker).await.unwrap();
     broker.topic("t", 1, &[]).await;
     assert_eq!(committed(&mut client, 7, "g", topic).await.0, -1);
 }

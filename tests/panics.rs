@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use braid::broker::{Broker, NewTopic};
+use braid::broker::{Broker, NewTopic, Requester};
 use braid::config::BrokerConfig;
 use braid::machine::Clock;
 use braid::metrics::Metrics;
@@ -127,7 +127,7 @@ impl World {
         for (name, policy) in [("hit", "compact"), ("other", "delete")] {
             let configs = [("cleanup.policy".to_owned(), policy.to_owned())].into();
             let new = NewTopic { name: name.into(), partitions: 1, replication_factor: 1, configs };
-            world.runtime.block_on(world.broker.create_topic(new)).unwrap();
+            world.runtime.block_on(world.broker.create_topic(new, &Requester::Broker)).unwrap();
             for n in 0..RECORDS {
                 world.produce(name, n).unwrap();
             }

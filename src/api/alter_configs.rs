@@ -63,11 +63,11 @@ pub(super) async fn alter(
 ) -> Result<(), Refused> {
     match (resource_type, validate_only) {
         (TOPIC, true) => cx.broker.altered_topic(&cx.image, &name, alter).map(drop),
-        (TOPIC, false) => cx.broker.alter_topic_configs(name, alter).await,
+        (TOPIC, false) => cx.broker.alter_topic_configs(name, alter, &cx.requester()).await,
         (BROKER, true) => cx.broker.altered_broker(&cx.image, &name, alter).map(drop),
-        (BROKER, false) => cx.broker.alter_broker_configs(name, alter).await,
+        (BROKER, false) => cx.broker.alter_broker_configs(name, alter, &cx.requester()).await,
         (GROUP, true) => cx.broker.altered_group(&cx.image, &name, alter).map(drop),
-        (GROUP, false) => cx.broker.alter_group_configs(name, alter).await,
+        (GROUP, false) => cx.broker.alter_group_configs(name, alter, &cx.requester()).await,
         (LOGGER, only_check) if let Alter::Some(some) = alter => {
             check_logger_of(cx, &name)?;
             alter_loggers(&cx.broker.loggers, some, only_check)

@@ -55,5 +55,8 @@ async fn grow(cx: &Context, wanted: CreatePartitionsTopic, validate_only: bool) 
             return Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, why));
         }
     }
-    if validate_only { Ok(()) } else { cx.broker.grow_topic(wanted.name, wanted.count).await }
+    match validate_only {
+        true => Ok(()),
+        false => cx.broker.grow_topic(wanted.name, wanted.count, &cx.requester()).await,
+    }
 }

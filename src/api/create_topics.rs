@@ -80,7 +80,7 @@ async fn create(
     let mut new = Vec::with_capacity(wanted.len());
     let refused: Vec<Option<Refused>> =
         wanted.into_iter().map(|wanted| wanted.map(|topic| new.push(topic)).err()).collect();
-    let mut created = cx.broker.create_topics(new).await.into_iter();
+    let mut created = cx.broker.create_topics(new, &cx.requester()).await.into_iter();
     let lost = || Err((ErrorCode::UNKNOWN_SERVER_ERROR, "there is no result".to_owned()));
     refused.into_iter().map(|why| why.map_or_else(|| created.next().unwrap_or_else(lost), Err)).collect()
 }

@@ -41,7 +41,7 @@ impl Handler for DeleteTopics {
             };
             found.push(one);
         }
-        let mut deleted = cx.broker.delete_topics(ids).await.into_iter();
+        let mut deleted = cx.broker.delete_topics(ids, &cx.requester()).await.into_iter();
         let responses: Vec<_> = found
             .into_iter()
             .map(|Found { name, topic_id, by_name, refused }| {

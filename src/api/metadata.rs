@@ -121,7 +121,7 @@ async fn find(cx: &Context, wanted: MetadataRequestTopic, may_create: bool) -> M
 async fn create(cx: &Context, name: &str) -> Result<Arc<TopicImage>, ErrorCode> {
     let new =
         NewTopic { name: name.to_owned(), partitions: -1, replication_factor: -1, ..Default::default() };
-    match cx.broker.create_topic(new).await {
+    match cx.broker.create_topic(new, &cx.requester()).await {
         Ok(topic) => Ok(topic),
         // Somebody else was faster.
         Err((ErrorCode::TOPIC_ALREADY_EXISTS, _)) => {

@@ -19,7 +19,7 @@ use pin_project_lite::pin_project;
 
 pub use braid_protocol::frame::Outgoing;
 
-use crate::broker::{Broker, OFFSETS_TOPIC, Peer, TRANSACTIONS_TOPIC};
+use crate::broker::{Broker, OFFSETS_TOPIC, Peer, Requester, TRANSACTIONS_TOPIC};
 use crate::cluster::Image;
 use crate::metrics::{Inside, Metrics, Phases, RequestMetrics};
 use crate::topic::{Closed, Fault, Topic};
@@ -39,6 +39,13 @@ pub struct Context {
     pub version: i16,
     /// Milliseconds since the epoch, when the request was taken up.
     pub now_ms: i64,
+}
+
+impl Context {
+    /// The client, as the one who asks for a change of the cluster.
+    pub fn requester(&self) -> Requester {
+        Requester::Client { id: self.client_id.clone(), address: self.peer.address }
+    }
 }
 
 /// Why a request gets no response.

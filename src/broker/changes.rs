@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tracing::error;
 
-use super::Broker;
+use super::{Broker, Requester};
 use crate::cluster::{Change, Image, Turn};
 use crate::config::TopicConfig;
 use crate::topic::{Partition, Topic, Wanted};
@@ -37,6 +37,8 @@ pub(super) struct Changes {
 
 /// Something that is to be changed, and whom to answer.
 trait Proposal: Send {
+    /// Who asked for it.
+    fn requester(&self) -> &Requester;
     /// What has to be written down, given this image. May be asked again, with another one.
     fn decide(&mut self, image: &Image, broker: &Broker) -> Result<Vec<Change>, Refused>;
     /// The change is done, and this is the image; or it was refused.
@@ -44,6 +46,7 @@ trait Proposal: Send {
 }
 
 struct Asked<D, T> {
+    requester: Requester,
     decide: D,
     outcome: Option<T>,
     answer: oneshot::Sender<Result<(Arc<Image>, T), Refused>>,
@@ -54,6 +57,10 @@ where
     T: Send,
     D: FnMut(&Image, &Broker) -> Result<(Vec<Change>, T), Refused> + Send,
 {
+    fn requester(&self) -> &Requester {
+        &self.requester
+    }
+
     fn decide(&mut self, image: &Image, broker: &Broker) -> Result<Vec<Change>, Refused> {
         let (changes, outcome) = (self.decide)(image, broker)?;
         self.outcome = Some(outcome);
@@ -109,8 +116,9 @@ impl Broker {
     pub(super) async fn change<T: Send + 'static>(
         self: &Arc<Self>,
         decide: impl FnMut(&Image, &Broker) -> Result<(Vec<Change>, T), Refused> + Send + 'static,
+        requester: &Requester,
     ) -> Result<(Arc<Image>, T), Refused> {
-        let answer = self.ask(decide);
+        let answer = self.ask(decide, requester);
         self.run_changes();
         answer.wait().await
     }
@@ -119,9 +127,11 @@ impl Broker {
     pub(super) fn ask<T: Send + 'static>(
         &self,
         decide: impl FnMut(&Image, &Broker) -> Result<(Vec<Change>, T), Refused> + Send + 'static,
+        requester: &Requester,
     ) -> Answer<T> {
         let (answer, answered) = oneshot::channel();
-        self.changes.waiting.lock().push_back(Box::new(Asked { decide, outcome: None, answer }));
+        let asked = Asked { requester: requester.clone(), decide, outcome: None, answer };
+        self.changes.waiting.lock().push_back(Box::new(asked));
         Answer(answered)
     }
 
@@ -176,7 +186,8 @@ impl Broker {
         } else {
             let next = Arc::new(next);
             let mut done = Vec::with_capacity(decided.len());
-            for Decided { proposal, made, .. } in decided {
+            for Decided { proposal, changes: committed, made, .. } in decided {
+                committed.iter().for_each(|change| proposal.requester().log(change, base, &next));
                 self.show(&next, made);
                 done.push(proposal);
             }

@@ -4,14 +4,11 @@
 use std::sync::Arc;
 
 use braid_protocol::ErrorCode;
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::{Broker, Refused};
+use super::{Broker, Refused, Requester};
 use crate::cluster::{Change, Image, TopicImage};
-use crate::config::{
-    Alteration, BrokerConfig, Configs, TopicConfig, alter_broker, alter_group, alter_topic, broker_setting,
-    is_sensitive,
-};
+use crate::config::{Alteration, BrokerConfig, Configs, TopicConfig, alter_broker, alter_group, alter_topic};
 
 /// Groups need not exist to be set up, so there is a limit to them.
 const CONFIGURED_GROUPS_MAX: usize = 10_000;
@@ -45,14 +42,17 @@ impl Broker {
     }
 
     /// Alters a topic's configs. When it returns they are on stable storage, and obeyed.
-    pub async fn alter_topic_configs(self: &Arc<Self>, topic: String, alter: Alter) -> Result<(), Refused> {
-        self.change(move |image, broker| {
+    pub async fn alter_topic_configs(
+        self: &Arc<Self>,
+        topic: String,
+        alter: Alter,
+        requester: &Requester,
+    ) -> Result<(), Refused> {
+        let decide = move |image: &Image, broker: &Broker| {
             let (id, configs) = broker.altered_topic(image, &topic, alter.clone())?;
-            info!(topic, ?configs, "topic configs altered");
             Ok((vec![Change::TopicConfigs { id, configs }], ()))
-        })
-        .await
-        .map(drop)
+        };
+        self.change(decide, requester).await.map(drop)
     }
 
     /// The topic's id and what would be set on it after such an alteration, or why it cannot be.
@@ -72,14 +72,17 @@ impl Broker {
 
     /// Alters the configs of this broker, or with an empty name of all brokers. When it returns they are on
     /// stable storage, and obeyed.
-    pub async fn alter_broker_configs(self: &Arc<Self>, broker: String, alter: Alter) -> Result<(), Refused> {
-        self.change(move |image, this| {
+    pub async fn alter_broker_configs(
+        self: &Arc<Self>,
+        broker: String,
+        alter: Alter,
+        requester: &Requester,
+    ) -> Result<(), Refused> {
+        let decide = move |image: &Image, this: &Broker| {
             let configs = this.altered_broker(image, &broker, alter.clone())?;
-            log_altered(&broker, &configs);
             Ok((vec![Change::BrokerConfigs { broker: broker.clone(), configs }], ()))
-        })
-        .await
-        .map(drop)
+        };
+        self.change(decide, requester).await.map(drop)
     }
 
     /// What would be set on a broker after such an alteration, or why it cannot be. Kafka's code for that is
@@ -104,14 +107,17 @@ impl Broker {
 
     /// Alters the configs of a group, which need not exist. When it returns they are on stable storage, and
     /// the group's members use them from their next heartbeat on.
-    pub async fn alter_group_configs(self: &Arc<Self>, group: String, alter: Alter) -> Result<(), Refused> {
-        self.change(move |image, broker| {
+    pub async fn alter_group_configs(
+        self: &Arc<Self>,
+        group: String,
+        alter: Alter,
+        requester: &Requester,
+    ) -> Result<(), Refused> {
+        let decide = move |image: &Image, broker: &Broker| {
             let configs = broker.altered_group(image, &group, alter.clone())?;
-            info!(group, ?configs, "group configs altered");
             Ok((vec![Change::GroupConfigs { group: group.clone(), configs }], ()))
-        })
-        .await
-        .map(drop)
+        };
+        self.change(decide, requester).await.map(drop)
     }
 
     /// What would be set on a group after such an alteration, or why it cannot be.
@@ -148,16 +154,6 @@ impl Broker {
             let broker = self.live();
             open.configure(TopicConfig::of(&broker, &topic.configs), &broker);
         }
-    }
-}
-
-/// Logs what is set on a broker now, without secrets, and which of it has no effect.
-fn log_altered(broker: &str, configs: &Configs) {
-    let shown: Vec<_> = configs.iter().filter(|(name, _)| !is_sensitive(name)).collect();
-    info!(broker, configs = ?shown, "broker configs altered");
-    let ignored: Vec<_> = configs.keys().filter(|name| broker_setting(name).is_none()).collect();
-    if !ignored.is_empty() {
-        warn!(broker, configs = ?ignored, "stored and not obeyed: this broker does not have these configs");
     }
 }
 

@@ -8,7 +8,7 @@ use braid_protocol::ErrorCode;
 use braid_storage::{Error, Header, Invalid, Record, batches, records};
 use tracing::error;
 
-use super::{Broker, NewTopic};
+use super::{Broker, NewTopic, Requester};
 use crate::topic::{Fault, Partition, Topic};
 
 /// How much of a partition is read at a time when it is replayed.
@@ -24,7 +24,7 @@ impl Broker {
     ) -> Result<Arc<Topic>, ErrorCode> {
         if self.topic(name).is_none() {
             let new = NewTopic { name: name.to_owned(), partitions, replication_factor: 1, configs };
-            match self.create_topic(new).await {
+            match self.create_topic(new, &Requester::Broker).await {
                 Ok(_) | Err((ErrorCode::TOPIC_ALREADY_EXISTS, _)) => {}
                 Err((code, why)) => {
                     // What the disk said has been logged where it failed.

@@ -10,6 +10,7 @@ mod internal; // what is common to the topics of coordinators
 mod memory; // what clients make the broker hold
 mod read; // from many partitions, waiting until there is enough
 mod report; // what metrics and health checks ask
+mod requester; // who asked for a change of the cluster
 mod retention; // old segments go
 mod sessions; // what consumers read, remembered
 mod topics; // changes of the cluster
@@ -44,6 +45,7 @@ pub use configs::Alter;
 pub use memory::{Evicted, Held, Memory};
 pub use read::{ReadPlan, Reads, Want};
 pub use report::{Folder, Volume};
+pub use requester::Requester;
 pub use sessions::{FetchSessions, SessionTurn};
 pub use topics::{NewTopic, PARTITIONS_PER_REQUEST_MAX, check_topic_name};
 pub use workers::Workers;

@@ -9,7 +9,7 @@ use braid_protocol::{ErrorCode, Uuid};
 use tracing::{info, warn};
 
 use super::changes::Answer;
-use super::{Broker, OFFSETS_TOPIC, Refused, TRANSACTIONS_TOPIC};
+use super::{Broker, OFFSETS_TOPIC, Refused, Requester, TRANSACTIONS_TOPIC};
 use crate::cluster::{Change, Image, NAME_MAX, PRODUCER_ID_BLOCK, TopicImage};
 use crate::config::TopicConfig;
 use crate::topic::{LogDir, OpenError, Partition, Topic, Wanted};
@@ -34,8 +34,12 @@ pub struct NewTopic {
 
 impl Broker {
     /// Creates a topic. When it returns, the topic is on stable storage and can be written to.
-    pub async fn create_topic(self: &Arc<Self>, new: NewTopic) -> Result<Arc<TopicImage>, Refused> {
-        let answer = self.ask_for_topic(new);
+    pub async fn create_topic(
+        self: &Arc<Self>,
+        new: NewTopic,
+        requester: &Requester,
+    ) -> Result<Arc<TopicImage>, Refused> {
+        let answer = self.ask_for_topic(new, requester);
         self.run_changes();
         answer.wait().await.map(|(_, topic)| topic)
     }
@@ -44,8 +48,9 @@ impl Broker {
     pub async fn create_topics(
         self: &Arc<Self>,
         new: impl IntoIterator<Item = NewTopic>,
+        requester: &Requester,
     ) -> Vec<Result<Arc<TopicImage>, Refused>> {
-        let answers: Vec<_> = new.into_iter().map(|new| self.ask_for_topic(new)).collect();
+        let answers: Vec<_> = new.into_iter().map(|new| self.ask_for_topic(new, requester)).collect();
         self.run_changes();
         let mut created = Vec::with_capacity(answers.len());
         for answer in answers {
@@ -54,8 +59,8 @@ impl Broker {
         created
     }
 
-    fn ask_for_topic(&self, new: NewTopic) -> Answer<Arc<TopicImage>> {
-        self.ask(move |image, broker| {
+    fn ask_for_topic(&self, new: NewTopic, requester: &Requester) -> Answer<Arc<TopicImage>> {
+        let decide = move |image: &Image, broker: &Broker| {
             let id = Uuid(*uuid::Uuid::new_v4().as_bytes());
             let topic = TopicImage { id, ..broker.with_defaults(image, &new)? };
             let created = Change::TopicCreated {
@@ -65,7 +70,8 @@ impl Broker {
                 configs: new.configs.clone(),
             };
             Ok((vec![created], Arc::new(topic)))
-        })
+        };
+        self.ask(decide, requester)
     }
 
     /// What a wanted topic would become, with the defaults filled in, or why it cannot be.
@@ -101,22 +107,24 @@ impl Broker {
 
     /// Deletes a topic: it is unknown at once, its files go right after, and groups forget what they
     /// committed for it.
-    pub async fn delete_topic(self: &Arc<Self>, id: Uuid) -> Result<(), Refused> {
-        self.delete_topics([id]).await.pop().unwrap_or(Ok(()))
+    pub async fn delete_topic(self: &Arc<Self>, id: Uuid, requester: &Requester) -> Result<(), Refused> {
+        self.delete_topics([id], requester).await.pop().unwrap_or(Ok(()))
     }
 
     /// Deletes topics, each for itself; the results are in the same order.
     pub async fn delete_topics(
         self: &Arc<Self>,
         ids: impl IntoIterator<Item = Uuid>,
+        requester: &Requester,
     ) -> Vec<Result<(), Refused>> {
         let delete = |id: Uuid| {
-            self.ask(move |image, _| match image.topic_by_id(id) {
+            let decide = move |image: &Image, _: &Broker| match image.topic_by_id(id) {
                 Some(topic) => Ok((vec![Change::TopicDeleted { id: id.to_string() }], topic.name.clone())),
                 None => {
                     Err((ErrorCode::UNKNOWN_TOPIC_ID, "This server does not host this topic ID.".to_owned()))
                 }
-            })
+            };
+            self.ask(decide, requester)
         };
         let answers: Vec<_> = ids.into_iter().map(delete).collect();
         self.run_changes();
@@ -142,13 +150,17 @@ impl Broker {
     }
 
     /// Gives a topic more partitions.
-    pub async fn grow_topic(self: &Arc<Self>, name: String, partitions: i32) -> Result<(), Refused> {
-        self.change(move |image, broker| {
+    pub async fn grow_topic(
+        self: &Arc<Self>,
+        name: String,
+        partitions: i32,
+        requester: &Requester,
+    ) -> Result<(), Refused> {
+        let decide = move |image: &Image, broker: &Broker| {
             let id = broker.check_growth(image, &name, partitions)?.id;
             Ok((vec![Change::PartitionsCreated { id: id.to_string(), partitions }], ()))
-        })
-        .await
-        .map(drop)
+        };
+        self.change(decide, requester).await.map(drop)
     }
 
     /// A producer id that nobody ever had.
@@ -161,7 +173,7 @@ impl Broker {
             let first = image.next_producer_id();
             Ok((vec![Change::ProducerIds { next: first + PRODUCER_ID_BLOCK }], first))
         };
-        let (_, first) = self.change(first).await.map_err(|(code, _)| code)?;
+        let (_, first) = self.change(first, &Requester::Broker).await.map_err(|(code, _)| code)?;
         *block = first..first + PRODUCER_ID_BLOCK;
         block.next().ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)
     }
