@@ -22,8 +22,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::api::{self, Dispatched, Meters, NoAnswer};
-use crate::broker::{Broker, Held, Peer};
+use crate::api::{self, Dispatched, NoAnswer, Service};
+use crate::broker::{Held, Peer};
 use crate::metrics::LONG_STEP;
 use input::{Alive, Input, Next, unfinished};
 use output::Output;
@@ -61,14 +61,6 @@ pub enum End {
     /// The network failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-}
-
-/// What connections serve.
-pub struct Service {
-    /// The broker.
-    pub broker: Arc<Broker>,
-    /// The counters of requests.
-    pub meters: Meters,
 }
 
 /// Serves a client until one side ends it.
@@ -173,13 +165,13 @@ impl<S: Stream> Connection<S> {
     /// Decodes and starts a request, as soon as there is memory for what it is decoded to and for its answer.
     async fn start(&mut self, frame: Bytes, alive: Option<Alive>, arrived: Instant) -> Result<(), End> {
         let started = Instant::now();
-        let mut d = decode(&self.service.broker, &self.peer, &frame).await?;
+        let mut d = decode(&self.service, &self.peer, &frame).await?;
         if !self.held.try_grow(d.memory) {
             let memory = d.memory;
             // What was decoded takes the memory that is waited for.
             drop(d);
             self.acquire(memory).await?;
-            d = decode(&self.service.broker, &self.peer, &frame).await?;
+            d = decode(&self.service, &self.peer, &frame).await?;
             self.held.change(memory, d.memory);
         }
         self.held.register_if_large().await;
@@ -301,17 +293,17 @@ impl<S: Stream> Connection<S> {
 }
 
 /// Decodes a request, elsewhere if that takes long.
-async fn decode(broker: &Arc<Broker>, peer: &Arc<Peer>, frame: &Bytes) -> Result<Dispatched, End> {
+async fn decode(service: &Arc<Service>, peer: &Arc<Peer>, frame: &Bytes) -> Result<Dispatched, End> {
     let decoded = if api::decodes_long(frame) {
-        let (shared, peer, frame) = (broker.clone(), peer.clone(), frame.clone());
+        let (shared, peer, frame) = (service.clone(), peer.clone(), frame.clone());
         let decode = async move { api::dispatch(&shared, &peer, &frame) };
         // In a box, because the future of every other request would have to be as large.
-        Box::pin(broker.workers.run(decode)).await
+        Box::pin(service.broker.workers.run(decode)).await
     } else {
-        api::dispatch(broker, peer, frame)
+        api::dispatch(service, peer, frame)
     };
     let decoded = decoded.map_err(End::Refused)?;
-    match decoded.memory <= broker.memory.largest() {
+    match decoded.memory <= service.broker.memory.largest() {
         true => Ok(decoded),
         false => Err(End::Refused(format!(
             "a request that may take {} bytes of memory with its answer, more than \

@@ -32,10 +32,9 @@ use braid_storage::RealDisk;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::api::Meters;
+use crate::api::Service;
 use crate::broker::{Broker, CloseError, OpenError};
 use crate::config::{BrokerConfig, Listener};
-use crate::connection::Service;
 use crate::http::HttpState;
 use crate::machine::Clock;
 use crate::metrics::{Metrics, Scrape};
@@ -106,7 +105,7 @@ pub async fn run(
     tasks.spawn(warm_up(broker.clone()));
     announce(&broker, &listeners, begin);
     notify::tell("READY=1");
-    let service = Arc::new(Service { meters: Meters::new(&metrics), broker: broker.clone() });
+    let service = Arc::new(Service::new(broker.clone()));
     tasks.spawn(server::run(service, listeners, stopped));
 
     shutdown.await;

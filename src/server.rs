@@ -12,9 +12,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
+use crate::api::Service;
 use crate::broker::{Broker, Peer};
 use crate::config::Listener;
-use crate::connection::{self, End, Service};
+use crate::connection::{self, End};
 
 /// How long `accept` rests after the system refused it a connection (too many open files, most likely).
 const ACCEPT_REST: Duration = Duration::from_millis(100);

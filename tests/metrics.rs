@@ -93,6 +93,20 @@ async fn lag_of_both_kinds_of_groups_needs_no_exporter() {
 }
 
 #[tokio::test]
+async fn fetch_sessions_are_counted_while_they_are_remembered() {
+    let broker = TestBroker::start(&[]);
+    broker.topic("t", 1, &[]).await;
+    let mut client = broker.connect();
+    let mut session_id = 0;
+    for (session_epoch, count) in [(-1, 0.0), (0, 1.0), (1, 1.0), (-1, 0.0)] {
+        let request = FetchRequest { session_id, session_epoch, ..fetch_request("t", &[(0, 0)]) };
+        session_id = client.call::<Fetch>(12, &request).await.session_id;
+        let seen = scrape(&broker).await;
+        assert_eq!(seen["kafka_server_fetchsessioncache_numincrementalfetchsessions"], count);
+    }
+}
+
+#[tokio::test]
 async fn where_the_time_of_requests_goes_is_told_by_phase() {
     let broker = TestBroker::start(&[]);
     observe(&broker);

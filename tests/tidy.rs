@@ -101,6 +101,19 @@ fn rooms_know_only_rooms_below_them() {
     assert_none("a module uses only modules below it", broken);
 }
 
+/// Where messages of the wire are known: the APIs, and the coordinators that are their protocol.
+const WIRE: &[&str] = &["src/api/", "src/group/", "src/txn/"];
+
+#[test]
+fn messages_of_the_wire_stop_at_the_apis() {
+    let inside = |source: &&Source| source.path.starts_with("src/");
+    let knows = |source: &&Source| source.text.contains("braid_protocol::api::");
+    let sources = sources();
+    let broken = sources.iter().filter(inside).filter(knows).map(|source| source.path.clone());
+    let broken = broken.filter(|path| !WIRE.iter().any(|known| path.starts_with(known)));
+    assert_none("the broker and its topics know no message of the wire", broken.collect());
+}
+
 /// Words that are not Kafka's or the field's, or that have to be read twice, and what to write instead.
 const BANNED: &[(&str, &str)] = &[
     ("anew", "again"),

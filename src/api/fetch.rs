@@ -2,7 +2,7 @@
 //!
 //! Whole batches, as slices of the segments' maps: nothing is copied on the way to the socket. The first
 //! partition that has anything answers with at least one batch, however large. v13 names topics by id.
-//! v7: within a session only what changes is named and told (KIP-227); see `broker/sessions.rs`.
+//! v7: within a session only what changes is named and told (KIP-227); see `fetch_sessions.rs`.
 //! With `read_committed`, only what lies below the last stable offset, with the aborted transactions in it
 //! (KIP-98); a wait ends when transactions do.
 //! Not done: fetching from followers (there are none).
@@ -29,11 +29,12 @@ impl Handler for Fetch {
             return Err(NoAnswer::Close("a fetch in the name of a broker".to_owned()));
         }
         once_each(&mut request.topics);
-        let turn = match cx.broker.fetch_sessions.begin(&mut request, cx.version >= IDS_FROM, cx.now_ms) {
+        let turn = match cx.fetch_sessions.begin(&mut request, cx.version >= IDS_FROM, cx.now_ms) {
             Ok(turn) => turn,
             Err(error_code) => return Ok(FetchResponse { error_code, ..Default::default() }),
         };
-        let (plan, broker) = (Plan::new(&cx, request), cx.broker.clone());
+        let plan = Plan::new(&cx, request);
+        let (broker, fetch_sessions) = (cx.broker.clone(), cx.fetch_sessions.clone());
         drop(cx);
         let is_long = plan.read.wants.len() > MANY;
         let mut response = match is_long {
@@ -41,7 +42,7 @@ impl Handler for Fetch {
             // In a box, because the future of every other Fetch would have to be as large.
             true => Box::pin(broker.workers.run(async move { plan.wait().await })).await,
         };
-        broker.fetch_sessions.finish(turn, &mut response);
+        fetch_sessions.finish(turn, &mut response);
         Ok(response)
     }
 }

@@ -3,6 +3,9 @@
 //! One API, one file. `ApiVersions`, dispatch, metrics, README's support table and the tests read [`TABLE`]:
 //! what is not in it is not served and not advertised.
 
+mod fetch_sessions; // what consumers read, remembered between their fetches
+mod service; // what connections serve
+
 use std::collections::{HashMap, HashSet};
 use std::future::{Future, ready};
 use std::ops::RangeInclusive;
@@ -18,17 +21,20 @@ use bytes::Bytes;
 use pin_project_lite::pin_project;
 
 pub use braid_protocol::frame::Outgoing;
+pub use service::{Meters, Service};
 
 use crate::broker::{Broker, OFFSETS_TOPIC, Peer, Requester, TRANSACTIONS_TOPIC};
 use crate::cluster::Image;
-use crate::metrics::{Inside, Metrics, Phases, RequestMetrics};
 use crate::topic::{Closed, Fault, Topic};
+use fetch_sessions::FetchSessions;
 
 /// What a handler knows besides the request itself.
 #[derive(Clone)]
 pub struct Context {
     /// The broker's state and verbs.
     pub broker: Arc<Broker>,
+    /// What consumers read, remembered between their fetches.
+    fetch_sessions: Arc<FetchSessions>,
     /// The cluster, taken once, so that one request sees one truth.
     pub image: Arc<Image>,
     /// Who asks.
@@ -218,7 +224,7 @@ pub fn decodes_long(frame: &Bytes) -> bool {
 }
 
 /// Finds the handler for a frame (without its size), or says why the connection must be closed.
-pub fn dispatch(broker: &Arc<Broker>, peer: &Arc<Peer>, frame: &Bytes) -> Result<Dispatched, String> {
+pub fn dispatch(service: &Service, peer: &Arc<Peer>, frame: &Bytes) -> Result<Dispatched, String> {
     let head = frame::peek(frame).map_err(|e| format!("malformed request header: {e}"))?;
     let (key, version) = (head.api_key, head.api_version);
     let at = row(key).ok_or_else(|| format!("unknown API key {key}, version {version}"))?;
@@ -230,8 +236,10 @@ pub fn dispatch(broker: &Arc<Broker>, peer: &Arc<Peer>, frame: &Bytes) -> Result
         }
         return Err(format!("{} version {version} is not supported ({:?} are)", row.name, row.serves));
     }
+    let broker = &service.broker;
     let cx = Context {
         broker: broker.clone(),
+        fetch_sessions: service.fetch_sessions.clone(),
         image: broker.cluster.image(),
         peer: peer.clone(),
         client_id: Arc::default(),
@@ -242,44 +250,6 @@ pub fn dispatch(broker: &Arc<Broker>, peer: &Arc<Peer>, frame: &Bytes) -> Result
     let Decoded { answer, memory, alone } =
         decoded.map_err(|e| format!("{} version {version}: {e}", row.name))?;
     Ok(Dispatched { row: at, version, answer, memory, alone })
-}
-
-/// The counters of every row and version, looked up once.
-pub struct Meters {
-    rows: Vec<Vec<RequestMetrics>>,
-}
-
-impl Meters {
-    /// The counters of the whole table.
-    pub fn new(metrics: &Metrics) -> Meters {
-        let row =
-            |row: &Row| row.advertises.clone().map(|version| metrics.request(row.name, version)).collect();
-        Meters { rows: TABLE.iter().map(row).collect() }
-    }
-
-    /// Counts an answered request.
-    pub fn answered(&self, row: usize, version: i16, error: Option<&str>) {
-        if let Some(meter) = self.of(row, version) {
-            meter.answered(error);
-        }
-    }
-
-    /// Counts where the time of a request went whose answer has been sent.
-    pub fn sent(&self, row: usize, version: i16, phases: &Phases) {
-        if let Some(meter) = self.of(row, version) {
-            meter.sent(phases);
-        }
-    }
-
-    /// Counts a request as parked for as long as the value returned lives.
-    pub fn parked(&self, row: usize, version: i16) -> Option<Inside> {
-        self.of(row, version).map(RequestMetrics::parked)
-    }
-
-    fn of(&self, row: usize, version: i16) -> Option<&RequestMetrics> {
-        let first = TABLE.get(row).map_or(0, |row| *row.advertises.start());
-        self.rows.get(row)?.get(usize::try_from(version - first).ok()?)
-    }
 }
 
 /// What anybody may do with a topic while there are no ACLs: read, write, create, delete, alter, describe,

@@ -12,7 +12,6 @@ mod read; // from many partitions, waiting until there is enough
 mod report; // what metrics and health checks ask
 mod requester; // who asked for a change of the cluster
 mod retention; // old segments go
-mod sessions; // what consumers read, remembered
 mod topics; // changes of the cluster
 mod txns; // the transaction coordinator's start, and its markers
 mod workers; // where requests are handled that compute for long
@@ -46,7 +45,6 @@ pub use memory::{Evicted, Held, Memory};
 pub use read::{ReadPlan, Reads, Want};
 pub use report::{Folder, Volume};
 pub use requester::Requester;
-pub use sessions::{FetchSessions, SessionTurn};
 pub use topics::{NewTopic, PARTITIONS_PER_REQUEST_MAX, check_topic_name};
 pub use workers::Workers;
 
@@ -65,8 +63,6 @@ pub struct Broker {
     pub topics: Topics,
     /// The levels of its log.
     pub loggers: Loggers,
-    /// What consumers read, remembered between their fetches.
-    pub fetch_sessions: FetchSessions,
     /// The memory that requests and their answers may take.
     pub memory: Arc<Memory>,
     /// The threads for requests that compute for long.
@@ -97,9 +93,6 @@ pub struct Peer {
     /// Whether it is to be closed for the memory that it holds.
     pub evicted: Evicted,
 }
-
-/// Fetch sessions may take one part in this many of the memory that requests may take.
-const SESSIONS_SHARE: usize = 8;
 
 /// The group coordinator's topic.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -173,10 +166,6 @@ impl Broker {
         let memory = Memory::new(config.queued_max_request_bytes, config.socket_request_max_bytes);
         let broker = Broker {
             workers: Workers::default(),
-            fetch_sessions: FetchSessions::new(
-                config.max_incremental_fetch_session_cache_slots.max(0) as usize,
-                memory.limit() / SESSIONS_SHARE,
-            ),
             memory,
             config,
             live: RwLock::new(Arc::new(live)),

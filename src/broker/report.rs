@@ -151,7 +151,6 @@ impl Scrape for Broker {
             memory_used: self.memory.used(),
             memory_limit: self.memory.limit(),
             memory_closed: self.memory.closed(),
-            fetch_sessions: self.fetch_sessions.len(),
             groups: groups.groups(),
             offsets: groups.offsets,
             groups_stable: groups.stable + groups.consumer.stable,

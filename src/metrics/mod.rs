@@ -49,6 +49,7 @@ pub struct Metrics {
     syncs: Arc<timing::Timing>,
     threads: threads::Threads,
     reactor: reactor::Reactor,
+    fetch_sessions: Level,
     scrape: OnceLock<Weak<dyn Scrape>>,
 }
 
@@ -62,6 +63,7 @@ impl Metrics {
             syncs: Arc::new(timing::Timing::new()),
             threads: threads::Threads::new(),
             reactor: reactor::Reactor::new(&registry)?,
+            fetch_sessions: Level::default(),
             scrape: OnceLock::new(),
             registry,
         })
@@ -92,6 +94,11 @@ impl Metrics {
     /// Answers that wait for their socket.
     pub fn leaving(&self) -> &Level {
         &self.requests.leaving
+    }
+
+    /// Fetch sessions remembered (KIP-227).
+    pub fn fetch_sessions(&self) -> &Level {
+        &self.fetch_sessions
     }
 
     /// A timer of the threads that serve sockets fired this late.
@@ -135,6 +142,8 @@ impl Metrics {
             &mut page.family(flushes, Kind::Summary, "Milliseconds to sync a file of a log."),
             &Labels::none(),
         );
+        let sessions = "kafka_server_fetchsessioncache_numincrementalfetchsessions";
+        page.one(sessions, Kind::Gauge, "Fetch sessions remembered.", self.fetch_sessions.get());
         let scrape = self.scrape.get().and_then(Weak::upgrade);
         let topics_max = scrape.as_ref().map_or(usize::MAX, |scrape| scrape.limits().partitions);
         self.topics.write(&mut page, topics_max);

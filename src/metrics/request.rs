@@ -63,7 +63,7 @@ impl Phases {
 }
 
 /// How many there are of something right now. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Level(Arc<AtomicI64>);
 
 impl Level {
@@ -78,12 +78,14 @@ impl Level {
         Inside(self.clone())
     }
 
-    fn get(&self) -> i64 {
+    /// How many there are now.
+    pub fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 /// One that is counted by a [`Level`]; dropping it counts it out.
+#[derive(Debug)]
 pub struct Inside(Level);
 
 impl Drop for Inside {

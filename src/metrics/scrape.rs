@@ -70,8 +70,6 @@ counts! {
     memory_limit = "braid_memory_limit_bytes", "What requests and their answers may take.";
     memory_closed = "braid_memory_connections_closed",
         "Connections closed since the start because others waited for the memory that they held.";
-    fetch_sessions = "kafka_server_fetchsessioncache_numincrementalfetchsessions",
-        "Fetch sessions remembered.";
     groups = "kafka_coordinator_group_groupmetadatamanager_numgroups", "Groups of consumers.";
     offsets = "kafka_coordinator_group_groupmetadatamanager_numoffsets", "Offsets committed by groups.";
     groups_stable = "kafka_coordinator_group_groupmetadatamanager_numgroupsstable", "Groups at rest.";

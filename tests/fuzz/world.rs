@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use braid::api::Meters;
+use braid::api::Service;
 use braid::broker::Peer;
-use braid::connection::{self, End, Service};
+use braid::connection::{self, End};
 use braid_protocol::api::find_coordinator::FindCoordinator;
 use braid_protocol::api::init_producer_id::{InitProducerId, InitProducerIdRequest};
 use braid_protocol::api::join_group::{JoinGroup, JoinGroupRequest, JoinGroupRequestProtocol};
@@ -101,8 +101,7 @@ impl World {
             ("transaction.state.log.num.partitions", "4"),
             ("num.partitions", "1"),
         ]);
-        let service =
-            Arc::new(Service { meters: Meters::new(&broker.broker.metrics), broker: broker.broker.clone() });
+        let service = Arc::new(Service::new(broker.broker.clone()));
         let mut world = World {
             broker,
             words: Words::default(),

@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use braid::api::Meters;
+use braid::api::Service;
 use braid::broker::{Broker, OpenError, Peer};
 use braid::config::BrokerConfig;
-use braid::connection::{self, Service};
+use braid::connection;
 use braid::machine::Clock;
 use braid::metrics::Metrics;
 use braid_protocol::api::create_topics::{
@@ -65,7 +65,7 @@ impl TestBroker {
         let metrics = Arc::new(Metrics::new(prometheus::Registry::new()).unwrap());
         let disk = metrics.timed(Arc::new(RealDisk::default()));
         let broker = Broker::open(config, metrics, disk, Clock::starting_at(now_ms()))?;
-        let service = Arc::new(Service { meters: Meters::new(&broker.metrics), broker: broker.clone() });
+        let service = Arc::new(Service::new(broker.clone()));
         Ok(TestBroker { broker, service, stop: watch::channel(false).0, dir, settings })
     }
 
