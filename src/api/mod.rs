@@ -1,6 +1,6 @@
 //! The table of APIs, and the way from a frame to its handler.
 //!
-//! One API, one file. `ApiVersions`, dispatch, metrics, README's support table and the tests read [`TABLE`]:
+//! One API, one file. `ApiVersions`, dispatch, metrics, the table in protocol/README.md and the tests read [`TABLE`]:
 //! what is not in it is not served and not advertised.
 
 mod fetch_sessions; // what consumers read, remembered between their fetches
