@@ -1,22 +1,21 @@
-//! One classic consumer group: its members, its state, and the moves that every request is made of. Pure.
+//! A classic group: its members, its state, and the moves that every request is made of. Pure.
 //!
 //! The state that a crash must keep (generation, protocol, leader, members and what they were assigned)
-//! changes only in [`Group::replay`], from one record per rebalance. All else lives in memory, as in Kafka:
+//! changes only in [`Classic::replay`], from one record per rebalance. All else lives in memory, as in Kafka:
 //! who is joining, who must still sync, when sessions end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use braid_protocol::ErrorCode;
 use braid_protocol::api::join_group::{JoinGroupResponse, JoinGroupResponseMember};
-use braid_protocol::data::Data;
-use braid_protocol::data::consumer::ConsumerProtocolSubscription;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tracing::info;
 
-use super::committed::Offsets;
 use super::consumer::Consumers;
-use super::{GroupConfig, Groups, Reply};
-use crate::machine::{Effects, Millis, Ticket};
+use super::member::{Member, Progress, Waits};
+use super::sync;
+use super::turn::Turn;
+use crate::machine::Millis;
 
 /// A new member that waits for the end of a rebalance is dropped after this long: its client has most likely
 /// given up and joined again under another id. Kafka's fixed figure.
@@ -64,83 +63,20 @@ pub(super) struct InitialDelay {
     grew: bool,
 }
 
-/// What a member is waiting for.
+/// What the log holds of a group, besides offsets.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) enum Waits {
+pub(super) enum Logged {
     #[default]
     Nothing,
-    Join(Ticket),
-    Sync(Ticket),
+    /// The record of a classic group.
+    Group,
+    /// The records of the KIP-848 group, without members, that it was before.
+    Consumers(Box<Consumers>),
 }
 
-/// One member.
+/// A classic group.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Member {
-    pub(super) instance_id: Option<String>,
-    pub(super) client_id: String,
-    pub(super) client_host: String,
-    pub(super) session_timeout: Millis,
-    pub(super) rebalance_timeout: Millis,
-    /// Name and metadata, most wanted first.
-    pub(super) protocols: Vec<(String, Bytes)>,
-    pub(super) assignment: Bytes,
-    /// When the session ends; not yet set for a member that was just replayed.
-    pub(super) expires: Option<Millis>,
-    pub(super) waits: Waits,
-    /// It has joined this generation and owes a SyncGroup.
-    pub(super) must_sync: bool,
-    /// It has not finished its first join, so it cannot send heartbeats.
-    pub(super) is_new: bool,
-}
-
-impl Member {
-    /// The session starts again: it was heard of.
-    pub(super) fn alive(&mut self, now: Millis) {
-        self.expires = Some(now.saturating_add(self.session_timeout));
-    }
-
-    /// What it said along with this protocol.
-    pub(super) fn metadata(&self, protocol: &str) -> Bytes {
-        self.protocols.iter().find(|(name, _)| name == protocol).map(|(_, m)| m.clone()).unwrap_or_default()
-    }
-
-    /// The topics that a consumer wants to read; none known if its metadata is not a consumer's. As in Kafka
-    /// whatever the version only what all have in common is read: kafka-go says 1 and writes 0.
-    pub(super) fn topics(&self, protocol: &str) -> Option<BTreeSet<String>> {
-        let mut subscription = self.metadata(protocol);
-        subscription.try_get_i16().ok()?;
-        let subscription = ConsumerProtocolSubscription::read_body(0, &subscription).ok()?;
-        Some(subscription.topics.into_iter().collect())
-    }
-
-    fn is_joining(&self) -> bool {
-        matches!(self.waits, Waits::Join(_))
-    }
-
-    /// While it waits for an answer it cannot send heartbeats, so only a new one's session may end.
-    fn session_ends(&self) -> Option<Millis> {
-        let counts = self.is_new || self.waits == Waits::Nothing;
-        counts.then(|| self.expires.unwrap_or(Millis::MIN))
-    }
-}
-
-/// One decision under way: the time, the rules, and where its effects go.
-pub(super) struct Turn<'a> {
-    pub(super) now: Millis,
-    pub(super) config: &'a GroupConfig,
-    pub(super) group_id: &'a str,
-    pub(super) out: &'a mut Effects<Groups>,
-}
-
-impl Turn<'_> {
-    pub(super) fn reply(&mut self, ticket: Ticket, reply: impl Into<Reply>) {
-        self.out.replies.push((ticket, reply.into()));
-    }
-}
-
-/// One group.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Group {
+pub(super) struct Classic {
     pub(super) state: State,
     pub(super) generation: i32,
     pub(super) protocol_type: Option<String>,
@@ -155,53 +91,34 @@ pub(super) struct Group {
     pub(super) pending: BTreeMap<String, Millis>,
     /// When those that owe a SyncGroup are dropped.
     pub(super) sync_ends: Millis,
-    pub(super) offsets: Offsets,
-    /// Whether the log holds a record of the group itself.
-    pub(super) recorded: bool,
-    /// Set if it is, or was, a KIP-848 group; see [`Group::consumers`].
-    pub(super) consumers: Option<Box<Consumers>>,
-    /// The entry in the index of deadlines: the deadline or, because not every change looks at all members,
-    /// a time before it.
-    pub(super) due: Option<Millis>,
+    pub(super) logged: Logged,
 }
 
 // Members and what they want.
-impl Group {
+impl Classic {
     /// Whether nothing is known of it that is worth keeping.
     pub(super) fn is_idle(&self) -> bool {
-        !self.recorded
-            && self.consumers.is_none()
+        self.logged == Logged::Nothing && self.members.is_empty() && self.pending.is_empty()
+    }
+
+    /// Whether it has no members. A client that only holds a member id is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.state == State::Empty
+    }
+
+    /// Whether it has no members, nobody holds a member id, and the log has no record of it.
+    pub(super) fn is_unlogged(&self) -> bool {
+        // a rebalance that has begun ends with a record, even if all have left
+        self.is_empty()
             && self.members.is_empty()
             && self.pending.is_empty()
-            && self.offsets.is_empty()
+            && !matches!(self.logged, Logged::Group)
     }
 
-    /// Whether it has no members, of whatever kind. Who only holds an id is none.
-    pub(super) fn is_empty(&self) -> bool {
-        let consumers = self.consumers.as_ref().is_some_and(|c| !c.plan.is_empty());
-        self.state == State::Empty && !consumers
-    }
-
-    /// The KIP-848 group, if it is one. An empty one is a classic group as soon as a classic member comes.
-    pub(super) fn consumers(&self) -> Option<&Consumers> {
-        let here = self.members.is_empty() && self.pending.is_empty();
-        self.consumers.as_deref().filter(|c| here || !c.plan.is_empty())
-    }
-
-    /// The same, to be changed.
-    pub(super) fn consumers_mut(&mut self) -> Option<&mut Consumers> {
-        let here = self.members.is_empty() && self.pending.is_empty();
-        self.consumers.as_deref_mut().filter(|c| here || !c.plan.is_empty())
-    }
-
-    /// Answers everybody who waits: the group becomes a KIP-848 group, where they have to join again.
+    /// Refuses all requests that wait: the group becomes a KIP-848 group, where members have to join again.
     pub(super) fn release_all(&mut self, turn: &mut Turn<'_>) {
         for (id, member) in &mut self.members {
-            match std::mem::take(&mut member.waits) {
-                Waits::Nothing => {}
-                Waits::Join(t) => turn.reply(t, super::join::refused(id, ErrorCode::REBALANCE_IN_PROGRESS)),
-                Waits::Sync(t) => turn.reply(t, super::sync::refused(ErrorCode::REBALANCE_IN_PROGRESS)),
-            }
+            std::mem::take(&mut member.waits).refuse(turn, id, ErrorCode::REBALANCE_IN_PROGRESS);
         }
     }
 
@@ -221,48 +138,6 @@ impl Group {
                 Some(_) => Ok(()),
             },
         }
-    }
-
-    /// Whether someone who offers these protocols can be in a group with the members there are.
-    pub(super) fn supports(&self, protocol_type: &str, protocols: &[(String, Bytes)]) -> bool {
-        match self.members.is_empty() {
-            true => !protocol_type.is_empty() && !protocols.is_empty(),
-            false => {
-                let common = self.common_protocols();
-                self.protocol_type.as_deref() == Some(protocol_type)
-                    && protocols.iter().any(|(name, _)| common.contains(name.as_str()))
-            }
-        }
-    }
-
-    /// Bytes of what members said along with their protocols, but for this one.
-    pub(super) fn kept_bytes_without(&self, id: &str) -> usize {
-        let others = self.members.iter().filter(|(other, _)| *other != id).flat_map(|(_, m)| &m.protocols);
-        others.map(|(name, metadata)| name.len() + metadata.len()).sum()
-    }
-
-    /// The protocols that every member offers.
-    fn common_protocols(&self) -> BTreeSet<&str> {
-        let mut offers: BTreeMap<&str, usize> = BTreeMap::new();
-        for (name, _) in self.members.values().flat_map(|m| &m.protocols) {
-            *offers.entry(name).or_default() += 1;
-        }
-        offers.into_iter().filter(|(_, n)| *n >= self.members.len()).map(|(name, _)| name).collect()
-    }
-
-    /// Each member votes for the first of its protocols that all can speak. The most votes win; between
-    /// equals, the name that sorts first.
-    pub(super) fn elect_protocol(&self) -> Option<String> {
-        let common = self.common_protocols();
-        let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
-        for member in self.members.values() {
-            let vote = member.protocols.iter().map(|(n, _)| n.as_str()).find(|n| common.contains(n));
-            if let Some(name) = vote {
-                *votes.entry(name).or_default() += 1;
-            }
-        }
-        let most = votes.values().copied().max()?;
-        votes.into_iter().find(|(_, n)| *n == most).map(|(name, _)| name.to_owned())
     }
 
     /// What a JoinGroup is answered when it went well. Only the leader learns who the others are.
@@ -297,14 +172,14 @@ impl Group {
         if let Some(instance) = &member.instance_id {
             self.instances.insert(instance.clone(), id.clone());
         }
-        member.is_new = true;
+        member.progress = Progress::New;
         member.expires = Some(turn.now.saturating_add(NEW_MEMBER_JOIN_TIMEOUT_MS));
         self.pending.remove(&id);
         info!(group = turn.group_id, member = id, client = member.client_id, "member joined");
         self.members.insert(id, member);
     }
 
-    /// Removes a member, and answers it if it waits. The caller then calls [`Group::shrunk`].
+    /// Removes a member, and answers it if it waits. The caller then calls [`Classic::shrunk`].
     pub(super) fn remove(&mut self, turn: &mut Turn<'_>, id: &str, reason: &str) {
         let Some(member) = self.members.remove(id) else { return };
         info!(group = turn.group_id, member = id, client = member.client_id, reason, "member removed");
@@ -314,16 +189,12 @@ impl Group {
         if self.leader.as_deref() == Some(id) {
             self.leader = self.members.keys().next().cloned();
         }
-        match member.waits {
-            Waits::Nothing => {}
-            Waits::Join(ticket) => turn.reply(ticket, super::join::refused("", ErrorCode::UNKNOWN_MEMBER_ID)),
-            Waits::Sync(ticket) => turn.reply(ticket, super::sync::refused(ErrorCode::UNKNOWN_MEMBER_ID)),
-        }
+        member.waits.refuse(turn, "", ErrorCode::UNKNOWN_MEMBER_ID);
     }
 }
 
 // The rounds of a rebalance.
-impl Group {
+impl Classic {
     /// Members have left: those that stay need a new assignment.
     pub(super) fn shrunk(&mut self, turn: &mut Turn<'_>) {
         match self.state {
@@ -345,11 +216,11 @@ impl Group {
 
     fn prepare_rebalance(&mut self, turn: &mut Turn<'_>) {
         for member in self.members.values_mut() {
-            member.must_sync = false;
+            member.synced();
             if let Waits::Sync(ticket) = member.waits {
                 member.waits = Waits::Nothing;
                 member.alive(turn.now);
-                turn.reply(ticket, super::sync::refused(ErrorCode::REBALANCE_IN_PROGRESS));
+                turn.reply(ticket, sync::refused(ErrorCode::REBALANCE_IN_PROGRESS));
             }
         }
         let timeout = self.rebalance_timeout();
@@ -395,8 +266,7 @@ impl Group {
             if let Waits::Join(ticket) = std::mem::take(&mut member.waits) {
                 waiting.push((ticket, id.clone()));
             }
-            member.is_new = false;
-            member.must_sync = true;
+            member.progress = Progress::MustSync;
             member.assignment = Bytes::new();
             member.alive(turn.now);
         }
@@ -426,26 +296,21 @@ impl Group {
             State::Empty => None,
             State::PreparingRebalance { ends, .. } => Some(ends),
             State::CompletingRebalance | State::Stable => {
-                self.members.values().any(|m| m.must_sync).then_some(self.sync_ends)
+                self.members.values().any(Member::must_sync).then_some(self.sync_ends)
             }
         };
         let gathers = self.must_gather().then_some(Millis::MIN);
-        let consumers = self.consumers.as_ref().and_then(|c| c.deadline());
-        sessions.chain(self.pending.values().copied()).chain(phase).chain(gathers).chain(consumers).min()
+        sessions.chain(self.pending.values().copied()).chain(phase).chain(gathers).min()
     }
 
-    /// The moment at which this member, of whatever kind, is due.
+    /// The moment at which this member's session ends.
     pub(super) fn deadline_of(&self, id: &str) -> Option<Millis> {
-        let consumer = self.consumers.as_ref().and_then(|c| c.deadline_of(id));
-        self.members.get(id).and_then(Member::session_ends).into_iter().chain(consumer).min()
+        self.members.get(id).and_then(Member::session_ends)
     }
 
-    /// Drops who was not heard of in time, and ends the phase that has lasted long enough.
+    /// Removes members that were not heard of in time, and ends the phase that has lasted long enough.
     pub(super) fn wake(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now;
-        if let Some(consumers) = &mut self.consumers {
-            consumers.wake(turn);
-        }
         // group.max.size may have been lowered before the start: then those who join first stay, as in Kafka
         let was_replayed = self.members.values().any(|m| m.expires.is_none());
         let too_many = was_replayed && self.members.len() > turn.config.members_max;
@@ -454,24 +319,22 @@ impl Group {
         self.pending.retain(|_, until| *until > now);
         let syncing =
             matches!(self.state, State::CompletingRebalance | State::Stable) && self.sync_ends <= now;
-        let late = |m: &Member| m.session_ends().is_some_and(|t| t <= now) || (syncing && m.must_sync);
+        let late = |m: &Member| m.session_ends().is_some_and(|t| t <= now) || (syncing && m.must_sync());
         let gone: Vec<String> =
             self.members.iter().filter(|(_, m)| late(m)).map(|(id, _)| id.clone()).collect();
         for id in &gone {
             self.remove(turn, id, "was not heard of in time");
         }
-        let (preparing, over) = match self.state {
-            State::PreparingRebalance { ends, .. } => (true, ends <= now),
-            _ => (false, false),
-        };
-        if over {
-            self.end_joining(turn);
-        } else if !gone.is_empty()
-            || self.must_gather()
-            || (too_many && !preparing)
-            || (preparing && self.pending.len() < handed_out)
-        {
-            self.shrunk(turn);
+        let shrunk = !gone.is_empty();
+        match self.state {
+            State::PreparingRebalance { ends, .. } if ends <= now => self.end_joining(turn),
+            State::PreparingRebalance { .. } if shrunk || self.pending.len() < handed_out => {
+                self.rebalance(turn);
+            }
+            State::CompletingRebalance | State::Stable if shrunk || too_many || self.must_gather() => {
+                self.rebalance(turn);
+            }
+            _ => {}
         }
     }
 

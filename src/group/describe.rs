@@ -6,8 +6,13 @@ use braid_protocol::ErrorCode;
 use braid_protocol::api::describe_groups::{DescribedGroup, DescribedGroupMember};
 use braid_protocol::api::list_groups::{ListGroupsRequest, ListedGroup};
 
-use super::classic::{Group, Member, State};
-use super::consumer::{Consumers, Phase};
+use super::ConsumerDescribed;
+use super::classic::{Classic, State};
+use super::consumer::Phase;
+use super::group::{Group, Kind};
+use super::member::Member;
+use super::protocols::CONSUMER;
+use crate::cluster::Image;
 use crate::metrics::{GROUP_LABEL_MAX, GroupRoom, GroupStat};
 
 /// From this version an unknown group is an error, and no longer a dead group (KIP-1043).
@@ -65,25 +70,23 @@ impl Stats {
 
     pub(super) fn count(&mut self, group: &Group) {
         self.offsets += group.offsets.committed();
-        if let Some(consumers) = group.consumers() {
-            let state = match consumers.phase() {
+        self.members += group.member_count();
+        let state = match &group.kind {
+            Kind::Empty => &mut self.empty,
+            Kind::Classic(classic) => match classic.state {
+                State::Empty => &mut self.empty,
+                State::PreparingRebalance { .. } => &mut self.preparing_rebalance,
+                State::CompletingRebalance => &mut self.completing_rebalance,
+                State::Stable => &mut self.stable,
+            },
+            Kind::Consumer(consumers) => match consumers.phase() {
                 Phase::Empty => &mut self.consumer.empty,
                 Phase::Assigning => &mut self.consumer.assigning,
                 Phase::Reconciling => &mut self.consumer.reconciling,
                 Phase::Stable => &mut self.consumer.stable,
-            };
-            *state += 1;
-            self.members += consumers.member_count();
-            return;
-        }
-        let state = match group.state {
-            State::Empty => &mut self.empty,
-            State::PreparingRebalance { .. } => &mut self.preparing_rebalance,
-            State::CompletingRebalance => &mut self.completing_rebalance,
-            State::Stable => &mut self.stable,
+            },
         };
         *state += 1;
-        self.members += group.members.len();
     }
 }
 
@@ -103,9 +106,9 @@ impl std::ops::AddAssign for Stats {
     }
 }
 
-impl Group {
+impl Classic {
     /// State, members and, while it is stable, what they read.
-    pub(super) fn describe(&self, group_id: String) -> DescribedGroup {
+    fn describe(&self, group_id: String) -> DescribedGroup {
         let protocol = self.protocol.as_deref().filter(|_| self.state == State::Stable);
         let member = |(id, m): (&String, &Member)| DescribedGroupMember {
             member_id: id.clone(),
@@ -124,9 +127,15 @@ impl Group {
             ..Default::default()
         }
     }
+}
 
+impl Group {
     fn member_count(&self) -> usize {
-        self.consumers().map_or(self.members.len(), Consumers::member_count)
+        match &self.kind {
+            Kind::Empty => 0,
+            Kind::Classic(classic) => classic.members.len(),
+            Kind::Consumer(consumers) => consumers.member_count(),
+        }
     }
 
     /// Its members, counted, and what it has committed: whole topics, as long as there is room.
@@ -148,9 +157,10 @@ impl Group {
         let lets = |filter: &[String], what: &str| {
             filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(what))
         };
-        let (state, kind, protocol_type) = match self.consumers() {
-            Some(consumers) => (consumers.phase().name(), CONSUMER_TYPE, Some(CONSUMER_TYPE)),
-            None => (self.state.name(), CLASSIC_TYPE, self.protocol_type.as_deref()),
+        let (state, kind, protocol_type) = match &self.kind {
+            Kind::Empty => (State::Empty.name(), CLASSIC_TYPE, None),
+            Kind::Classic(classic) => (classic.state.name(), CLASSIC_TYPE, classic.protocol_type.as_deref()),
+            Kind::Consumer(consumers) => (consumers.phase().name(), CONSUMER_TYPE, Some(CONSUMER)),
         };
         (lets(&request.states_filter, state) && lets(&request.types_filter, kind)).then(|| ListedGroup {
             group_id: group_id.to_owned(),
@@ -206,9 +216,14 @@ pub(super) fn figures(groups: &BTreeMap<String, Group>, room: GroupsRoom) -> Vec
     found
 }
 
-/// What is said of a group that is not there, or is of the other kind.
-pub(super) fn nobody(group_id: String, version: i16, is_there: bool) -> DescribedGroup {
-    let why = if is_there { "is not a classic group" } else { "not found" };
+/// DescribeGroups, of one group. One that is not there, or of the other kind, is dead.
+pub(super) fn describe(group: Option<&Group>, group_id: String, version: i16) -> DescribedGroup {
+    let why = match group.map(|group| &group.kind) {
+        Some(Kind::Empty) => return Classic::default().describe(group_id),
+        Some(Kind::Classic(classic)) => return classic.describe(group_id),
+        Some(Kind::Consumer(_)) => "is not a classic group",
+        None => "not found",
+    };
     let dead = DescribedGroup { group_id, group_state: "Dead".to_owned(), ..Default::default() };
     match version {
         ..GROUP_ID_NOT_FOUND => dead,
@@ -217,5 +232,24 @@ pub(super) fn nobody(group_id: String, version: i16, is_there: bool) -> Describe
             error_code: ErrorCode::GROUP_ID_NOT_FOUND,
             ..dead
         },
+    }
+}
+
+/// ConsumerGroupDescribe, of one group.
+pub(super) fn describe_consumers(
+    group: Option<&Group>,
+    group_id: String,
+    topics: &Image,
+) -> ConsumerDescribed {
+    let why = match group.map(|group| &group.kind) {
+        Some(Kind::Consumer(consumers)) => return consumers.describe(group_id, topics),
+        Some(Kind::Empty | Kind::Classic(_)) => "is not a consumer group",
+        None => "not found",
+    };
+    ConsumerDescribed {
+        error_code: ErrorCode::GROUP_ID_NOT_FOUND,
+        error_message: Some(format!("Group {group_id} {why}.")),
+        group_id,
+        ..Default::default()
     }
 }

@@ -1,4 +1,4 @@
-//! What of a group outlives a crash: how its state becomes a record, and a record its state. Pure.
+//! What of a classic group outlives a crash: how its state becomes a record, and a record its state. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,12 @@ use braid_protocol::data::offsets::{GroupMetadataValue, MemberMetadata};
 use bytes::Bytes;
 
 use super::Record;
-use super::classic::{Group, Member, State, Turn};
-use super::consumer::Change;
+use super::classic::{Classic, Logged, State};
+use super::member::Member;
+use super::turn::Turn;
 use crate::machine::Millis;
 
-impl Group {
+impl Classic {
     /// Decides that the group is stable, with these assignments; true once the record is replayed.
     pub(super) fn record_stable(&self, turn: &mut Turn<'_>, assignments: &BTreeMap<&str, Bytes>) {
         let member = |(id, m): (&String, &Member)| MemberMetadata {
@@ -44,6 +45,21 @@ impl Group {
         let nobody =
             GroupMetadataValue { generation, protocol: None, leader: None, ..self.metadata(turn.now) };
         self.record(turn, nobody);
+    }
+
+    /// Decides that the log shall hold nothing of it.
+    pub(super) fn write_tombstones(&self, turn: &mut Turn<'_>) {
+        match &self.logged {
+            Logged::Nothing => {}
+            Logged::Group => {
+                turn.out.end_decision();
+                turn.out.records.push(Record::Group { group: turn.group_id.to_owned(), value: None });
+            }
+            Logged::Consumers(consumers) => {
+                turn.out.end_decision();
+                consumers.write_tombstones(turn);
+            }
+        }
     }
 
     fn record(&self, turn: &mut Turn<'_>, value: GroupMetadataValue) {
@@ -104,7 +120,7 @@ impl Group {
             self.members.insert(id, member);
         }
         if let Some(leader) = leader.as_ref().and_then(|id| self.members.get_mut(id)) {
-            leader.must_sync = false; // it has: this record is what it sent
+            leader.synced(); // this record is what it sent
         }
         self.state = if self.members.is_empty() { State::Empty } else { State::Stable };
         self.protocol_type = Some(protocol_type).filter(|t| !t.is_empty());
@@ -112,23 +128,7 @@ impl Group {
         self.protocol = protocol;
         self.leader = leader;
         self.state_since = current_state_timestamp;
-        self.recorded = true;
-        self.consumers = None;
-    }
-
-    /// Takes one step of a KIP-848 group; the last one ends it.
-    pub(super) fn replay_consumers(&mut self, change: Change) {
-        let consumers = self.consumers.get_or_insert_default();
-        consumers.replay(change);
-        if consumers.plan.is_blank() {
-            self.consumers = None;
-        }
-    }
-
-    /// Forgets the group, but not what has records of its own: offsets, and the KIP-848 group it may be now.
-    pub(super) fn replay_tombstone(&mut self) {
-        let (offsets, consumers) = (std::mem::take(&mut self.offsets), self.consumers.take());
-        *self = Group { offsets, consumers, due: self.due, ..Group::default() };
+        self.logged = Logged::Group;
     }
 }
 
@@ -139,8 +139,7 @@ impl Member {
             protocols: self.all_protocols(&recorded),
             expires: self.expires,
             waits: self.waits,
-            must_sync: self.must_sync,
-            is_new: self.is_new,
+            progress: self.progress,
             ..recorded
         }
     }

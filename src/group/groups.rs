@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use braid_protocol::ErrorCode;
 use braid_protocol::api::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
-use braid_protocol::api::heartbeat::HeartbeatResponse;
+use braid_protocol::api::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use braid_protocol::api::join_group::JoinGroupRequest;
 use braid_protocol::api::leave_group::LeaveGroupResponse;
+use braid_protocol::api::sync_group::SyncGroupRequest;
 use bytes::Bytes;
 
-use super::classic::{Group, Turn};
 use super::consumer::{self, Consumers};
+use super::group::{Group, Kind};
+use super::turn::Turn;
 use super::{
     Beat, GroupConfig, Input, Join, Patterns, Record, Reply, Stats, TEXT_MAX, TxnProducer, describe, join,
     leave, offset_delete, offsets, sync,
@@ -134,9 +136,10 @@ impl Groups {
         self.set_due(id, group.due.into_iter().chain(sooner).min());
     }
 
-    /// Keeps the index, and lets go of a group of which nothing is left.
+    /// Keeps the index, and removes a group of which nothing is left.
     fn set_due(&mut self, id: &str, due: Option<Millis>) {
         let Some(group) = self.groups.get_mut(id) else { return };
+        group.drop_unlogged();
         let idle = group.is_idle();
         let due = due.filter(|_| !idle);
         if due != group.due {
@@ -194,24 +197,26 @@ impl Groups {
         }
         let id = join.request.group_id.clone();
         self.groups.entry(id.clone()).or_default();
-        self.with(now, &id, out, |group, turn| match group.consumers_mut() {
-            Some(consumers) if !consumers.plan.is_empty() => {
-                let joined = consumers.join(turn, &join);
-                turn.reply(ticket, joined);
-            }
-            // a KIP-848 group that has nobody left is a classic one from now on
-            deserted => {
-                if let Some(consumers) = deserted {
-                    consumers.write_tombstones(turn);
-                }
-                group.join(turn, ticket, join);
-            }
-        });
+        self.with(now, &id, out, |group, turn| group.join(turn, ticket, join));
+    }
+
+    fn sync(&mut self, now: Millis, ticket: Ticket, request: &SyncGroupRequest, out: &mut Effects<Self>) {
+        let known = self.with(now, &request.group_id, out, |group, turn| group.sync(turn, ticket, request));
+        if known.is_none() {
+            out.replies.push((ticket, sync::refused(missing(&request.group_id)).into()));
+        }
+    }
+
+    fn heartbeat(&mut self, now: Millis, request: &HeartbeatRequest, out: &mut Effects<Self>) -> Reply {
+        let member = (request.group_id.as_str(), request.member_id.as_str());
+        let heard = self.with_member(now, member, out, |group, turn| group.heartbeat(turn, request));
+        let missing = || HeartbeatResponse { error_code: missing(&request.group_id), ..Default::default() };
+        heard.unwrap_or_else(missing).into()
     }
 
     /// A member of a KIP-848 group is heard. A group that is not there begins with it, and a classic one may
     /// become one.
-    fn beat(
+    fn consumer_heartbeat(
         &mut self,
         now: Millis,
         beat: &Beat,
@@ -219,21 +224,24 @@ impl Groups {
     ) -> Result<ConsumerGroupHeartbeatResponse, consumer::Refused> {
         beat.check(&self.config)?;
         let id = beat.request.group_id.as_str();
-        let missing = |what: &str| (ErrorCode::GROUP_ID_NOT_FOUND, format!("Group {id} {what}."));
-        let at_work = self.groups.get(id).map(|group| group.consumers().is_some());
-        let heard = match at_work {
-            Some(true) => self.with_member(now, (id, beat.member_id()), out, |group, turn| {
-                group.consumers_mut().map(|consumers| consumers.beat(turn, beat, None))
+        let not_found = |why: &str| (ErrorCode::GROUP_ID_NOT_FOUND, format!("Group {id} {why}."));
+        let heard = match self.groups.get(id).map(|group| &group.kind) {
+            Some(Kind::Consumer(_)) => self.with_member(now, (id, beat.member_id()), out, |group, turn| {
+                group.consumer_heartbeat(turn, beat)
             }),
-            Some(false) if !beat.joins() => return Err(missing("is not a consumer group")),
-            Some(false) => self.with(now, id, out, |group, turn| Some(group.upgrade(turn, beat))),
+            Some(Kind::Empty | Kind::Classic(_)) if !beat.joins() => {
+                return Err(not_found("is not a consumer group"));
+            }
+            Some(Kind::Empty | Kind::Classic(_)) => {
+                self.with(now, id, out, |group, turn| group.consumer_heartbeat(turn, beat))
+            }
             None => None,
         };
-        if let Some(answer) = heard.flatten() {
+        if let Some(answer) = heard {
             return answer;
         }
         if !beat.joins() {
-            return Err(missing("not found"));
+            return Err(not_found("not found"));
         }
         if !self.has_room(&beat.request.group_id) {
             let why = "There are too many groups.".to_owned();
@@ -291,24 +299,7 @@ impl Groups {
             return leave::nobody_known(request).into();
         }
         let id = request.group_id.clone();
-        self.with(now, &id, out, |group, turn| match group.consumers_mut() {
-            Some(consumers) => consumers.leave_classic(turn, request),
-            None => group.leave(turn, request),
-        })
-        .unwrap_or_default()
-        .into()
-    }
-
-    fn delete(&mut self, now: Millis, id: &str, out: &mut Effects<Self>) -> ErrorCode {
-        let deleted = self.with(now, id, out, |group, turn| {
-            if !group.is_empty() {
-                return ErrorCode::NON_EMPTY_GROUP;
-            }
-            group.pending.clear(); // who comes with such an id is told to begin again
-            group.forget(turn, group.known(|_, _, _| true));
-            ErrorCode::NONE
-        });
-        deleted.unwrap_or(ErrorCode::GROUP_ID_NOT_FOUND)
+        self.with(now, &id, out, |group, turn| group.leave(turn, request)).unwrap_or_default().into()
     }
 
     fn forget_topic(&mut self, now: Millis, topic: &str, out: &mut Effects<Self>) {
@@ -320,6 +311,11 @@ impl Groups {
             }
         }
     }
+}
+
+/// What a member of a group that is not there is answered.
+fn missing(group_id: &str) -> ErrorCode {
+    if group_id.is_empty() { ErrorCode::INVALID_GROUP_ID } else { ErrorCode::UNKNOWN_MEMBER_ID }
 }
 
 impl Machine for Groups {
@@ -336,35 +332,10 @@ impl Machine for Groups {
     fn handle(&mut self, now: Millis, ticket: Ticket, input: Input, out: &mut Effects<Self>) {
         let reply: Reply = match input {
             Input::Join(join) => return self.join(now, ticket, join, out),
-            Input::Sync(request) => {
-                let invalid = request.group_id.is_empty();
-                let known = self.with(now, &request.group_id, out, |g, turn| match g.consumers_mut() {
-                    Some(consumers) => {
-                        let synced = consumers.sync(turn, &request);
-                        turn.reply(ticket, synced);
-                    }
-                    None => g.sync(turn, ticket, &request),
-                });
-                match (known, invalid) {
-                    (Some(()), _) => return,
-                    (None, true) => sync::refused(ErrorCode::INVALID_GROUP_ID).into(),
-                    (None, false) => sync::refused(ErrorCode::UNKNOWN_MEMBER_ID).into(),
-                }
-            }
-            Input::Heartbeat(request) => {
-                let missing = match request.group_id.is_empty() {
-                    true => ErrorCode::INVALID_GROUP_ID,
-                    false => ErrorCode::UNKNOWN_MEMBER_ID,
-                };
-                let member = (request.group_id.as_str(), request.member_id.as_str());
-                let known = self.with_member(now, member, out, |g, turn| match g.consumers_mut() {
-                    Some(consumers) => consumers.heartbeat(turn, &request),
-                    None => g.heartbeat(turn, &request),
-                });
-                known.unwrap_or(HeartbeatResponse { error_code: missing, ..Default::default() }).into()
-            }
+            Input::Sync(request) => return self.sync(now, ticket, &request, out),
+            Input::Heartbeat(request) => self.heartbeat(now, &request, out),
             Input::ConsumerHeartbeat(beat) => {
-                self.beat(now, &beat, out).unwrap_or_else(consumer::refused).into()
+                self.consumer_heartbeat(now, &beat, out).unwrap_or_else(consumer::refused).into()
             }
             Input::Leave(request) => self.leave(now, request, out),
             Input::Commit(commit) => self.commit(now, &commit, out),
@@ -374,21 +345,19 @@ impl Machine for Groups {
                 Reply::Done(ErrorCode::NONE)
             }
             Input::Fetch { request, require_stable } => self.fetch(request, require_stable),
-            Input::Describe { group_id, version } => match self.groups.get(&group_id) {
-                Some(group) if group.consumers().is_none() => group.describe(group_id).into(),
-                group => describe::nobody(group_id, version, group.is_some()).into(),
-            },
+            Input::Describe { group_id, version } => {
+                describe::describe(self.groups.get(&group_id), group_id, version).into()
+            }
             Input::ConsumerDescribe { group_id, topics } => {
-                let group = self.groups.get(&group_id);
-                match group.and_then(Group::consumers) {
-                    Some(consumers) => consumers.describe(group_id, &topics).into(),
-                    None => consumer::nobody(group_id, group.is_some()).into(),
-                }
+                describe::describe_consumers(self.groups.get(&group_id), group_id, &topics).into()
             }
             Input::List(request) => {
                 Reply::List(self.groups.iter().filter_map(|(id, g)| g.listed(id, &request)).collect())
             }
-            Input::Delete { group_id } => Reply::Done(self.delete(now, &group_id, out)),
+            Input::Delete { group_id } => {
+                let deleted = self.with(now, &group_id, out, |group, turn| group.delete(turn));
+                Reply::Done(deleted.unwrap_or(ErrorCode::GROUP_ID_NOT_FOUND))
+            }
             Input::DeleteOffsets(request) => {
                 let id = request.group_id.clone();
                 let deleted = self.with(now, &id, out, |group, turn| group.delete_offsets(turn, request));
@@ -457,11 +426,7 @@ impl Machine for Groups {
                 return;
             }
             Record::Group { group, value } => {
-                let entry = self.groups.entry(group.clone()).or_default();
-                match value {
-                    Some(value) => entry.replay(value),
-                    None => entry.replay_tombstone(),
-                }
+                self.groups.entry(group.clone()).or_default().replay_classic(value);
                 return self.touched(&group);
             }
             Record::Consumer { group, change } => {

@@ -10,7 +10,9 @@ use braid_protocol::ErrorCode;
 use braid_protocol::api::join_group::{JoinGroupRequest, JoinGroupResponse};
 use bytes::Bytes;
 
-use super::classic::{Group, Member, State, Turn, Waits};
+use super::classic::{Classic, State};
+use super::member::{Member, Waits};
+use super::turn::Turn;
 use crate::cluster::Image;
 use crate::machine::{Millis, Ticket};
 
@@ -80,7 +82,7 @@ pub(super) fn refused(member_id: &str, error_code: ErrorCode) -> JoinGroupRespon
     JoinGroupResponse { error_code, member_id: member_id.to_owned(), ..Default::default() }
 }
 
-impl Group {
+impl Classic {
     /// Lets someone in, parks it until the rebalance ends, or refuses.
     pub(super) fn join(&mut self, turn: &mut Turn<'_>, ticket: Ticket, join: Join) {
         let member = join.member(ticket);
@@ -129,12 +131,11 @@ impl Group {
 
     /// Members that are there already stay; in a rebalance, those who come first.
     fn has_room(&self, max: usize, id: &str) -> bool {
-        let is_joining = |m: &Member| matches!(m.waits, Waits::Join(_));
         match self.state {
             State::Empty => true,
             State::PreparingRebalance { .. } => {
-                self.members.get(id).is_some_and(is_joining)
-                    || self.members.values().filter(|m| is_joining(m)).count() < max
+                self.members.get(id).is_some_and(Member::is_joining)
+                    || self.members.values().filter(|m| m.is_joining()).count() < max
             }
             State::CompletingRebalance | State::Stable => {
                 self.members.contains_key(id) || self.members.len() < max
@@ -166,20 +167,11 @@ impl Group {
             instance_id: was.instance_id,
             assignment: was.assignment,
             expires: was.expires,
-            is_new: was.is_new,
+            progress: was.progress,
             ..asked
         };
-        self.release(turn, was.waits, id, ErrorCode::REBALANCE_IN_PROGRESS);
+        was.waits.refuse(turn, id, ErrorCode::REBALANCE_IN_PROGRESS);
         self.rebalance(turn);
-    }
-
-    /// Answers who waited in a member's name before.
-    fn release(&self, turn: &mut Turn<'_>, waits: Waits, id: &str, why: ErrorCode) {
-        match waits {
-            Waits::Nothing => {}
-            Waits::Join(ticket) => turn.reply(ticket, refused(id, why)),
-            Waits::Sync(ticket) => turn.reply(ticket, super::sync::refused(why)),
-        }
     }
 
     /// A static member is back and gets a new id.
@@ -189,12 +181,12 @@ impl Group {
             let response = self.rejoined(join, old_id, &new);
             self.record_replaced(turn, old_id, id, &new);
             if let Some(old) = self.members.get_mut(old_id) {
-                old.protocols = new.protocols; // the record has only the elected one, see `Group::replay`
+                old.protocols = new.protocols; // the record has only the elected one, see `Classic::replay`
             }
             return turn.reply(ticket, response);
         }
         let Some(old) = self.members.remove(old_id) else { return };
-        self.release(turn, old.waits, old_id, ErrorCode::FENCED_INSTANCE_ID);
+        old.waits.refuse(turn, old_id, ErrorCode::FENCED_INSTANCE_ID);
         if self.leader.as_deref() == Some(old_id) {
             self.leader = Some(id.clone());
         }
@@ -220,7 +212,7 @@ impl Group {
             let topics_of = |m: &Member| elected.as_deref().and_then(|p| m.topics(p));
             self.members.get(old_id).map(topics_of) == Some(topics_of(new))
         };
-        elected == self.protocol && (self.protocol_type.as_deref() != Some("consumer") || same_topics())
+        elected == self.protocol && (!self.has_consumers() || same_topics())
     }
 
     /// What a static member hears that comes back to a stable group. A leader that cannot be told to skip the

@@ -5,9 +5,10 @@ use braid_protocol::api::leave_group::{
     LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse,
 };
 
-use super::classic::{Group, State, Turn};
+use super::classic::{Classic, State};
+use super::turn::Turn;
 
-impl Group {
+impl Classic {
     /// Lets members go; those that stay start one rebalance, however many left.
     pub(super) fn leave(&mut self, turn: &mut Turn<'_>, request: LeaveGroupRequest) -> LeaveGroupResponse {
         let (before, pending) = (self.members.len(), self.pending.len());

@@ -2,10 +2,12 @@
 //!
 //! Every group lives in one partition of `__consumer_offsets`, chosen by a hash of its id. Each partition has
 //! one [`Groups`] machine and one task that drives it (see [`crate::machine`]); [`Coordinator`] finds the
-//! right one. The files: `groups` is the machine; `classic` one group, `consumer` one of the new kind
-//! (KIP-848); `join`, `sync`, `leave`, `offsets` and `describe` what can be asked of it; `committed` its
-//! offsets, also within transactions; `durable` and
-//! `record` what the log keeps of it.
+//! right one.
+//!
+//! The files: `groups` is the machine; `group` one group, `classic` and `consumer` (KIP-848) its kinds;
+//! `turn` a decision under way; `member`, `protocols`, `join`, `sync` and `leave` the rest of a classic
+//! group; `offsets`, `offset_delete` and `describe` what can be asked of a group of any kind; `committed`
+//! its offsets, also within transactions; `durable` and `record` what the log keeps of it.
 
 mod classic;
 mod committed;
@@ -13,15 +15,20 @@ mod consumer;
 mod describe;
 mod durable;
 mod face;
+#[expect(clippy::module_inception, reason = "one of the groups that this module is about")]
+mod group;
 mod groups;
 mod join;
 mod leave;
+mod member;
 mod offset_delete;
 mod offsets;
+mod protocols;
 mod record;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::sync::Arc;
 

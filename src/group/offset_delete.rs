@@ -9,7 +9,8 @@ use braid_protocol::api::offset_delete::{
 };
 
 use super::Record;
-use super::classic::{Group, Turn};
+use super::group::{Group, Kind};
+use super::turn::Turn;
 
 impl Group {
     /// Forgets what it may of these partitions: all that nobody in the group reads. Of a group whose members
@@ -20,8 +21,11 @@ impl Group {
         request: OffsetDeleteRequest,
     ) -> OffsetDeleteResponse {
         let empty = self.is_empty();
-        if !empty && self.consumers().is_none() && self.protocol_type.as_deref() != Some("consumer") {
-            return refused(ErrorCode::NON_EMPTY_GROUP);
+        match &self.kind {
+            Kind::Classic(classic) if !empty && !classic.has_consumers() => {
+                return refused(ErrorCode::NON_EMPTY_GROUP);
+            }
+            Kind::Empty | Kind::Classic(_) | Kind::Consumer(_) => {}
         }
         let subscribed = self.subscribed_topics();
         let reads = |topic: &str| !empty && subscribed.as_ref().is_none_or(|topics| topics.contains(topic));

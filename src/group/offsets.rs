@@ -16,8 +16,10 @@ use braid_protocol::api::offset_fetch::{
 };
 use braid_protocol::data::offsets::OffsetCommitValue;
 
-use super::classic::{Group, State, Turn};
+use super::classic::{Classic, State};
 use super::committed::Kept;
+use super::group::{Group, Kind};
+use super::turn::Turn;
 use super::{Commit, GroupConfig, Record, TEXT_MAX};
 use crate::machine::Millis;
 
@@ -49,9 +51,10 @@ impl Group {
     /// Remembers offsets, if the sender may; a partition with too much metadata is refused alone.
     pub(super) fn commit(&mut self, turn: &mut Turn<'_>, commit: &Commit) -> OffsetCommitResponse {
         let request = &commit.request;
-        let checked = match self.consumers() {
-            Some(consumers) => consumers.check_commit(commit),
-            None => self.check_commit(commit),
+        let checked = match &self.kind {
+            Kind::Empty => Classic::default().check_commit(commit),
+            Kind::Classic(classic) => classic.check_commit(commit),
+            Kind::Consumer(consumers) => consumers.check_commit(commit),
         };
         // TxnOffsetCommit knows no member epochs: what is stale spoils the whole
         let spoils = |code| commit.txn.is_some() && code == ErrorCode::STALE_MEMBER_EPOCH;
@@ -59,7 +62,9 @@ impl Group {
             let code = if spoils(code) { ErrorCode::ILLEGAL_GENERATION } else { code };
             return answer_commit(request, |_, _| code);
         }
-        if let Some(member) = self.members.get_mut(&request.member_id).filter(|_| commit.txn.is_none()) {
+        if let (Kind::Classic(classic), None) = (&mut self.kind, commit.txn)
+            && let Some(member) = classic.members.get_mut(&request.member_id)
+        {
             member.alive(turn.now); // a commit is as good as a heartbeat; one of a producer is not
         }
         let had = turn.out.records.len();
@@ -104,24 +109,6 @@ impl Group {
             });
             ErrorCode::NONE
         })
-    }
-
-    /// Consumers that share no group may commit while the group is empty; members in their generation, once
-    /// the leader has seen who is in it. A producer need not name a member, and old ones cannot.
-    fn check_commit(&self, commit: &Commit) -> Result<(), ErrorCode> {
-        let OffsetCommitRequest { generation_id_or_member_epoch: generation, member_id, .. } =
-            &commit.request;
-        if *generation < 0 && self.state == State::Empty {
-            return Ok(());
-        }
-        if commit.names_nobody() {
-            return commit.txn.map(|_| ()).ok_or(ErrorCode::UNKNOWN_MEMBER_ID);
-        }
-        self.check_generation(member_id, commit.request.group_instance_id.as_deref(), *generation)?;
-        match self.state {
-            State::CompletingRebalance if commit.txn.is_none() => Err(ErrorCode::REBALANCE_IN_PROGRESS),
-            _ => Ok(()),
-        }
     }
 
     /// Says what was committed: for the partitions asked, or for all. What was never committed is at -1. Who
@@ -204,41 +191,23 @@ impl Group {
         value: &OffsetCommitValue,
         subscribed: Option<&BTreeSet<String>>,
     ) -> Option<Millis> {
-        if self.consumers().is_some() {
-            let reads = subscribed.is_some_and(|topics| topics.contains(topic));
-            return (!reads).then_some(value.commit_timestamp);
-        }
-        match (&self.protocol_type, &self.state, subscribed) {
-            (None, _, _) => Some(value.commit_timestamp), // never had members
-            (Some(_), State::Empty, _) => Some(value.commit_timestamp.max(self.state_since)),
-            (Some(_), State::Stable, Some(topics)) if !topics.contains(topic) => Some(value.commit_timestamp),
+        let is_read = subscribed.is_some_and(|topics| topics.contains(topic));
+        let committed = value.commit_timestamp;
+        let Kind::Classic(classic) = &self.kind else { return (!is_read).then_some(committed) };
+        match (&classic.protocol_type, &classic.state) {
+            (None, _) => Some(committed), // never had members
+            (Some(_), State::Empty) => Some(committed.max(classic.state_since)),
+            (Some(_), State::Stable) if subscribed.is_some() && !is_read => Some(committed),
             _ => None,
         }
-    }
-
-    /// The topics that the consumers of this group read; `None` if that cannot be known.
-    pub(super) fn subscribed_topics(&self) -> Option<BTreeSet<String>> {
-        if let Some(consumers) = self.consumers() {
-            return Some(consumers.plan.topics().into_iter().map(str::to_owned).collect());
-        }
-        let protocol =
-            self.protocol.as_deref().filter(|_| self.protocol_type.as_deref() == Some("consumer"))?;
-        let topics: Option<Vec<_>> = self.members.values().map(|m| m.topics(protocol)).collect();
-        Some(topics?.into_iter().flatten().collect())
     }
 
     /// Decides that these offsets are forgotten, and with the last one an empty group.
     pub(super) fn forget(&self, turn: &mut Turn<'_>, offsets: Vec<(String, i32)>) {
         let all = offsets.len() == self.offsets.len();
         self.forget_offsets(turn, offsets);
-        let is_gone = all && self.is_empty();
-        if is_gone && self.recorded {
-            turn.out.end_decision();
-            turn.out.records.push(Record::Group { group: turn.group_id.to_owned(), value: None });
-        }
-        if let Some(consumers) = self.consumers.as_ref().filter(|_| is_gone) {
-            turn.out.end_decision();
-            consumers.write_tombstones(turn);
+        if all && self.is_empty() {
+            self.write_tombstones(turn);
         }
     }
 
@@ -256,5 +225,25 @@ impl Group {
     pub(super) fn known(&self, which: impl Fn(&str, i32, &Kept) -> bool) -> Vec<(String, i32)> {
         let chosen = self.offsets.iter().filter(|(topic, partition, kept)| which(topic, *partition, kept));
         chosen.map(|(topic, partition, _)| (topic.to_owned(), partition)).collect()
+    }
+}
+
+impl Classic {
+    /// Consumers that share no group may commit while the group is empty; members in their generation, once
+    /// the leader has seen who is in it. A producer need not name a member, and old ones cannot.
+    fn check_commit(&self, commit: &Commit) -> Result<(), ErrorCode> {
+        let OffsetCommitRequest { generation_id_or_member_epoch: generation, member_id, .. } =
+            &commit.request;
+        if *generation < 0 && self.state == State::Empty {
+            return Ok(());
+        }
+        if commit.names_nobody() {
+            return commit.txn.map(|_| ()).ok_or(ErrorCode::UNKNOWN_MEMBER_ID);
+        }
+        self.check_generation(member_id, commit.request.group_instance_id.as_deref(), *generation)?;
+        match self.state {
+            State::CompletingRebalance if commit.txn.is_none() => Err(ErrorCode::REBALANCE_IN_PROGRESS),
+            _ => Ok(()),
+        }
     }
 }

@@ -9,7 +9,9 @@ use braid_protocol::api::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use braid_protocol::api::sync_group::{SyncGroupRequest, SyncGroupResponse};
 use bytes::Bytes;
 
-use super::classic::{Group, State, Turn, Waits};
+use super::classic::{Classic, State};
+use super::member::Waits;
+use super::turn::Turn;
 use crate::machine::Ticket;
 
 /// A SyncGroup that went wrong.
@@ -17,7 +19,7 @@ pub(super) fn refused(error_code: ErrorCode) -> SyncGroupResponse {
     SyncGroupResponse { error_code, ..Default::default() }
 }
 
-impl Group {
+impl Classic {
     /// Gives a member its assignment, now or when the leader has decided it.
     pub(super) fn sync(&mut self, turn: &mut Turn<'_>, ticket: Ticket, request: &SyncGroupRequest) {
         if let Err(code) = self.try_sync(turn, ticket, request) {
@@ -47,7 +49,7 @@ impl Group {
             State::CompletingRebalance if leads => self.assign(turn, ticket, request),
             State::CompletingRebalance => {
                 let Some(member) = self.members.get_mut(id) else { return Ok(()) };
-                member.must_sync = false;
+                member.synced();
                 if let Waits::Sync(earlier) = std::mem::replace(&mut member.waits, Waits::Sync(ticket)) {
                     turn.reply(earlier, refused(ErrorCode::REBALANCE_IN_PROGRESS));
                 }
@@ -56,7 +58,7 @@ impl Group {
                 let assignment = self.members.get(id).map(|m| m.assignment.clone()).unwrap_or_default();
                 turn.reply(ticket, synced(assignment));
                 if let Some(member) = self.members.get_mut(id) {
-                    member.must_sync = false;
+                    member.synced();
                     member.alive(turn.now);
                 }
             }

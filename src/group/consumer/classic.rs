@@ -20,12 +20,10 @@ use bytes::Bytes;
 use super::Consumers;
 use super::plan::{Classic, Current, Member, Partition, Plan, State, grouped};
 use crate::cluster::Image;
-use crate::group::classic::Turn;
 use crate::group::join::{Join, MEMBER_ID_REQUIRED, refused};
 use crate::group::leave;
-
-/// The protocol type of consumers, the only one that a KIP-848 group understands.
-pub(super) const CONSUMER: &str = "consumer";
+use crate::group::protocols::CONSUMER;
+use crate::group::turn::Turn;
 
 impl Consumers {
     /// JoinGroup. Never parked: the answer is how far the member can go now.

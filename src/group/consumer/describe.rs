@@ -1,6 +1,5 @@
 //! ConsumerGroupDescribe, and a KIP-848 group's line in the list of groups. Pure.
 
-use braid_protocol::ErrorCode;
 use braid_protocol::api::consumer_group_describe::{
     Assignment, DescribedGroup, Member as Described, TopicPartitions,
 };
@@ -90,15 +89,4 @@ fn named(partitions: impl Iterator<Item = Partition>, topics: &Image) -> Assignm
         Some(TopicPartitions { topic_id, topic_name, partitions })
     };
     Assignment { topic_partitions: grouped(partitions).into_iter().filter_map(one).collect() }
-}
-
-/// What is said of a group that is not there, or of another kind.
-pub(in crate::group) fn nobody(group_id: String, is_there: bool) -> DescribedGroup {
-    let why = if is_there { "is not a consumer group" } else { "not found" };
-    DescribedGroup {
-        error_code: ErrorCode::GROUP_ID_NOT_FOUND,
-        error_message: Some(format!("Group {group_id} {why}.")),
-        group_id,
-        ..Default::default()
-    }
 }

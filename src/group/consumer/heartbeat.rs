@@ -17,7 +17,7 @@ use super::patterns::Patterns;
 use super::plan::{Current, Many, Member, Partition, Plan, Resolved, State, grouped};
 use super::{Consumers, Refused};
 use crate::cluster::Image;
-use crate::group::classic::Turn;
+use crate::group::turn::Turn;
 use crate::group::{GroupConfig, TEXT_MAX};
 
 /// The epochs that say something else than how far the sender is.

@@ -16,16 +16,19 @@ use braid_protocol::data::consumer::{ConsumerProtocolAssignment, ConsumerProtoco
 use braid_protocol::data::offsets::{GroupMetadataValue, MemberMetadata};
 use bytes::Bytes;
 
-use super::classic::{CONSUMER, assignment, consumer, partitions};
+use super::classic::{assignment, consumer, partitions};
 use super::plan::{Classic, Current, Epoch, Member, Partition, Plan, State};
 use super::{Beat, Consumers, Refused};
 use crate::cluster::Image;
-use crate::group::classic::{self, Group, Turn};
+use crate::group::classic;
+use crate::group::member;
+use crate::group::protocols::CONSUMER;
+use crate::group::turn::Turn;
 use crate::group::{GroupConfig, Record};
 use crate::machine::Millis;
 
 /// The plan that a classic group goes on with, or why it cannot. An empty one always can.
-fn upgraded(group: &Group, turn: &Turn<'_>, topics: &Image) -> Result<Plan, Refused> {
+fn upgraded(group: &classic::Classic, turn: &Turn<'_>, topics: &Image) -> Result<Plan, Refused> {
     let refused = || {
         let why = format!("Group {} is not a consumer group.", turn.group_id);
         (ErrorCode::GROUP_ID_NOT_FOUND, why)
@@ -40,9 +43,8 @@ fn upgraded(group: &Group, turn: &Turn<'_>, topics: &Image) -> Result<Plan, Refu
     }
     let mut taken = BTreeSet::new();
     for (name, was) in &group.members {
-        let (member, claimed) = converted(group, was, topics)
-            .filter(|_| group.protocol_type.as_deref() == Some(CONSUMER))
-            .ok_or_else(refused)?;
+        let (member, claimed) =
+            converted(group, was, topics).filter(|_| group.has_consumers()).ok_or_else(refused)?;
         let owned: BTreeSet<Partition> = claimed.into_iter().filter(|p| taken.insert(*p)).collect();
         let assigned = owned.iter().map(|p| (*p, epoch)).collect();
         let state = State::Stable;
@@ -63,7 +65,7 @@ impl Plan {
     }
 }
 
-impl Group {
+impl classic::Classic {
     /// The first member that speaks the new protocol joins a classic group.
     pub(in crate::group) fn upgrade(
         &mut self,
@@ -71,11 +73,11 @@ impl Group {
         beat: &Beat,
     ) -> Result<Response, Refused> {
         let plan = upgraded(self, turn, &beat.topics)?;
-        let classic = Record::Group { group: turn.group_id.to_owned(), value: None };
+        let tombstone = Record::Group { group: turn.group_id.to_owned(), value: None };
         let had = turn.out.records.len();
         let response = Consumers::default().beat(turn, beat, Some(plan))?;
         // first the one group ends, then the other begins
-        turn.out.records.insert(had, classic);
+        turn.out.records.insert(had, tombstone);
         self.release_all(turn);
         Ok(response)
     }
@@ -83,7 +85,11 @@ impl Group {
 
 /// A classic consumer, and what it may believe to own: what it was last given or, in the middle of a
 /// rebalance, what it said when it joined.
-fn converted(group: &Group, was: &classic::Member, topics: &Image) -> Option<(Member, BTreeSet<Partition>)> {
+fn converted(
+    group: &classic::Classic,
+    was: &member::Member,
+    topics: &Image,
+) -> Option<(Member, BTreeSet<Partition>)> {
     let elected = group.protocol.as_deref().map(|p| was.metadata(p)).filter(|m| !m.is_empty());
     let metadata = elected.or_else(|| was.protocols.first().map(|(_, m)| m.clone()))?;
     let (_, subscription) = ConsumerProtocolSubscription::read(&metadata).ok()?;

@@ -18,13 +18,13 @@ mod reconcile;
 mod record;
 mod topics;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use braid_protocol::ErrorCode;
 use tracing::{Level, info};
 
-pub(super) use describe::{Phase, nobody};
+pub(super) use describe::Phase;
 pub use heartbeat::Beat;
 pub(super) use heartbeat::refused;
 pub use patterns::Patterns;
@@ -33,7 +33,7 @@ pub(super) use plan::Plan;
 use plan::{Member, State};
 
 use super::Record;
-use super::classic::Turn;
+use super::turn::Turn;
 use crate::cluster::Image;
 use crate::machine::Millis;
 
@@ -68,6 +68,11 @@ impl Consumers {
             self.sessions.remove(id);
         }
         self.plan.apply(change);
+    }
+
+    /// The topics that its members read.
+    pub(super) fn subscribed_topics(&self) -> BTreeSet<String> {
+        self.plan.topics().into_iter().map(str::to_owned).collect()
     }
 
     /// The patterns that members subscribe to.

@@ -217,7 +217,7 @@ fn metadata_is_measured_in_characters_as_java_counts_them() {
         commit.request.topics[0].partitions[0].committed_metadata = Some(text.repeat(times));
         assert_eq!(sim.commit_as(commit), expected, "{times} times {text}");
     }
-    let count = |group: &crate::group::classic::Group| group.offsets.committed();
+    let count = |group: &Group| group.offsets.committed();
     assert_eq!(sim.rebuilt().group("g").map(count), Some(1));
     assert_eq!(sim.rebuilt().stats().skipped_records, 0);
 }

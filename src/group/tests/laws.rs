@@ -4,8 +4,11 @@ use braid_protocol::api::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest
 
 use super::transactions::{marker, within};
 use super::*;
-use crate::group::classic::Turn;
+use crate::group::classic::Logged;
 use crate::group::committed::Offsets;
+use crate::group::consumer::Plan;
+use crate::group::member::Member;
+use crate::group::turn::Turn;
 
 const SEEDS: u64 = 600;
 const STEPS: usize = 120;
@@ -48,11 +51,13 @@ fn beat(dice: &mut Dice, group_id: String) -> Input {
 fn question(dice: &mut Dice, sim: &Sim, step: usize) -> Input {
     let group_id = dice.pick(&["g", "h", "i"]).to_owned();
     let known = sim.machine.group(&group_id);
+    let generation = known.map_or(-1, |g| classic(g).map_or(0, |c| c.generation));
+    let known = known.and_then(classic);
     let members: Vec<&str> =
         known.iter().flat_map(|g| g.members.keys().chain(g.pending.keys())).map(|s| &**s).collect();
     let member =
         if members.is_empty() || dice.below(5) == 0 { dice.pick(&["", "who"]) } else { dice.pick(&members) };
-    let generation = known.map_or(-1, |g| g.generation) - i32::from(dice.below(8) == 0);
+    let generation = generation - i32::from(dice.below(8) == 0);
     let generation = if dice.below(8) == 0 { -1 } else { generation };
     let instance =
         known.and_then(|g| g.members.get(member)?.instance_id.clone()).filter(|_| dice.below(4) > 0);
@@ -116,32 +121,42 @@ fn question(dice: &mut Dice, sim: &Sim, step: usize) -> Input {
 
 /// What must outlive a crash, as text. A group that is rebalancing has only its offsets written down.
 fn durable(groups: &Groups, of: impl Fn(&str) -> bool) -> Vec<String> {
-    let known = groups.iter().filter(|(id, g)| of(id) && (g.recorded || !g.offsets.is_empty()));
+    let recorded = |g: &Group| classic(g).is_some_and(|c| c.logged == Logged::Group);
+    let known = groups.iter().filter(|(id, g)| of(id) && (recorded(g) || !g.offsets.is_empty()));
     let lines = known.map(|(id, g)| {
-        let protocol = g.protocol.as_deref().unwrap_or_default();
-        let members: Vec<_> = g
-            .members
-            .iter()
-            .map(|(id, m)| {
-                (
-                    id,
-                    &m.instance_id,
-                    m.session_timeout,
-                    m.rebalance_timeout,
-                    m.metadata(protocol),
-                    &m.assignment,
-                )
-            })
-            .collect();
-        let rest = (&g.state, g.generation, &g.protocol_type, &g.protocol, &g.leader, g.state_since, members);
-        let rest = if g.recorded && is_settled(groups, id) { format!("{rest:?}") } else { String::new() };
-        format!("{id} {:?} {rest}", g.offsets)
+        let settled = classic(g).filter(|_| recorded(g) && is_settled(groups, id));
+        format!("{id} {:?} {}", g.offsets, settled.map(state).unwrap_or_default())
     });
     lines.collect()
 }
 
+/// What a stable or empty classic group is, as text.
+fn state(g: &Classic) -> String {
+    let protocol = g.protocol.as_deref().unwrap_or_default();
+    let member = |(id, m): (&String, &Member)| {
+        let timeouts = (m.session_timeout, m.rebalance_timeout);
+        format!("{id} {:?} {timeouts:?} {:?} {:?}", m.instance_id, m.metadata(protocol), m.assignment)
+    };
+    let members: Vec<_> = g.members.iter().map(member).collect();
+    let rest = (&g.state, g.generation, &g.protocol_type, &g.protocol, &g.leader, g.state_since, members);
+    format!("{rest:?}")
+}
+
 fn is_settled(groups: &Groups, id: &str) -> bool {
-    groups.group(id).is_some_and(|g| matches!(g.state.name(), "Empty" | "Stable"))
+    let settled = |c: &Classic| matches!(c.state.name(), "Empty" | "Stable");
+    groups.group(id).is_some_and(|g| classic(g).is_none_or(settled))
+}
+
+/// The plan of the KIP-848 group that it is, or that the log still holds records of.
+fn plan(group: &Group) -> Option<&Plan> {
+    match &group.kind {
+        Kind::Consumer(consumers) => Some(&consumers.plan),
+        Kind::Classic(classic) => match &classic.logged {
+            Logged::Consumers(consumers) => Some(&consumers.plan),
+            Logged::Nothing | Logged::Group => None,
+        },
+        Kind::Empty => None,
+    }
 }
 
 /// One life: what was asked, what came of it. `watch` sees every step.
@@ -178,13 +193,12 @@ fn replaying_the_records_rebuilds_the_durable_state() {
             }
             let rebuilt = sim.rebuilt();
             let of = |id: &str| is_settled(&sim.machine, id);
-            settled += sim.machine.iter().filter(|(id, g)| of(id) && !g.members.is_empty()).count();
+            let has_members = |g: &Group| classic(g).is_some_and(|c| !c.members.is_empty());
+            settled += sim.machine.iter().filter(|(id, g)| of(id) && has_members(g)).count();
             assert_eq!(durable(&sim.machine, of), durable(&rebuilt, of), "seed {seed}");
             assert_eq!(offsets(&sim.machine), offsets(&rebuilt), "seed {seed}");
             let plans = |g: &Groups| -> Vec<_> {
-                let some =
-                    g.iter().filter_map(|(id, g)| Some((id.clone(), g.consumers.as_ref()?.plan.clone())));
-                some.collect()
+                g.iter().filter_map(|(id, g)| Some((id.clone(), plan(g)?.clone()))).collect()
             };
             assert_eq!(plans(&sim.machine), plans(&rebuilt), "seed {seed}");
             new += plans(&rebuilt).len();
@@ -313,7 +327,8 @@ fn a_group_that_is_woken_too_early_does_nothing() {
                 let Some(now) = now else { continue };
                 woken.wake(&mut Turn { now, config: &sim.config, group_id: id, out: &mut effects });
                 assert!(effects.records.is_empty() && effects.replies.is_empty(), "group {id}, seed {seed}");
-                assert_eq!((woken.deadline(), woken.members), (deadline, group.members.clone()));
+                let members = |g: &Group| classic(g).map(|c| c.members.clone());
+                assert_eq!((woken.deadline(), members(&woken)), (deadline, members(group)));
             }
         });
     }

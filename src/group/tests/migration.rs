@@ -115,7 +115,7 @@ fn when_the_last_new_member_leaves_the_group_is_classic_and_gathers() {
     });
     let joined = tickets.map(|ticket| world.sim.joined(ticket).unwrap());
     assert!(joined.iter().all(|j| j.error_code.is_ok() && j.generation_id == 3 && !j.leader.is_empty()));
-    assert_eq!(world.sim.rebuilt().group("g").map(|g| g.members.len()), Some(2));
+    assert_eq!(world.sim.rebuilt().group("g").and_then(classic).map(|g| g.members.len()), Some(2));
 }
 
 #[test]
@@ -129,6 +129,46 @@ fn empty_groups_change_hands_both_ways() {
     world.sim.advance(2 * DELAY);
     assert_eq!(world.sim.joined(ticket).unwrap().error_code, ErrorCode::NONE);
     assert_eq!((world.sim.state().as_str(), world.sim.committed()), ("CompletingRebalance", 5));
+}
+
+/// A KIP-848 group without members, and a log that fails from now on.
+fn empty_and_broken() -> World {
+    let mut world = World::new(&[("t", 4)]);
+    let c = new_member(&mut world, "c");
+    world.leave(c);
+    world.sim.broken = true;
+    world
+}
+
+#[test]
+fn an_empty_group_whose_records_could_not_be_removed_is_again_what_they_say() {
+    let mut world = empty_and_broken();
+    let mut join = join("", "a", &["range"]);
+    join.version = 9;
+    let ticket = world.sim.ask(Input::Join(join));
+    assert_eq!(world.sim.refused, [ticket]);
+    assert_eq!(world.sim.state(), "Empty");
+    world.sim.broken = false;
+    world.sim.advance(Millis::from(SESSION));
+    assert_eq!(world.sim.machine.stats().consumer.empty, 1, "the member id was never used");
+    assert_eq!(world.sim.rebuilt().group("g").unwrap().consumers().map(|c| &c.plan), world.plan());
+}
+
+// The log failed as a classic member joined, and again as it left: the group was of both kinds at once, and
+// the end of that rebalance removed the KIP-848 members that had joined in the meantime.
+#[test]
+fn a_member_that_joins_after_the_log_has_failed_twice_stays() {
+    let mut world = empty_and_broken();
+    world.sim.join("a");
+    world.sim.advance(2 * DELAY);
+    assert_eq!(world.sim.state(), "CompletingRebalance");
+    let members = vec![MemberIdentity { member_id: "a".into(), ..Default::default() }];
+    world.sim.ask(Input::Leave(LeaveGroupRequest { group_id: "g".into(), members, ..Default::default() }));
+    world.sim.broken = false;
+    let d = new_member(&mut world, "d");
+    world.sim.advance(DELAY);
+    assert_eq!((world.clients[d].holds().len(), world.sim.machine.stats().consumer.stable), (4, 1));
+    assert_eq!(world.sim.rebuilt().group("g").unwrap().consumers().map(|c| &c.plan), world.plan());
 }
 
 #[test]

@@ -28,6 +28,8 @@ use braid_protocol::data::Data;
 use braid_protocol::data::consumer::ConsumerProtocolSubscription;
 use bytes::Bytes;
 
+use super::classic::Classic;
+use super::group::{Group, Kind};
 use super::*;
 use crate::machine::stage::{START, Stage};
 use crate::machine::{Effects, Machine, Ticket};
@@ -35,6 +37,14 @@ use crate::machine::{Effects, Machine, Ticket};
 const SESSION: i32 = 10_000;
 const REBALANCE: i32 = 60_000;
 const DELAY: Millis = 3_000;
+
+/// The classic group, if it is one.
+fn classic(group: &Group) -> Option<&Classic> {
+    match &group.kind {
+        Kind::Classic(classic) => Some(classic),
+        Kind::Empty | Kind::Consumer(_) => None,
+    }
+}
 
 /// What stands in the log.
 #[derive(Clone, Debug, PartialEq)]

@@ -57,7 +57,7 @@ fn a_leader_that_comes_back_skips_the_assignment_or_believes_it_does_not_lead() 
     let old = sim.joined(old).unwrap();
     assert_eq!((old.leader.as_str(), old.skip_assignment, old.members.len()), ("i-2", false, 0));
     assert_eq!(sim.state(), "Stable");
-    let group = sim.machine.group("g").unwrap();
+    let group = sim.machine.group("g").and_then(classic).unwrap();
     assert_eq!(group.leader.as_deref(), Some("i-3"));
 }
 
