@@ -1,7 +1,7 @@
 //! The table of APIs, and the way from a frame to its handler.
 //!
-//! One API, one file. `ApiVersions`, dispatch, metrics, the table in protocol/README.md and the tests read [`TABLE`]:
-//! what is not in it is not served and not advertised.
+//! One API, one file. `ApiVersions`, dispatch, metrics, the table in protocol/README.md and the tests read
+//! [`TABLE`]: what is not in it is not served and not advertised.
 
 mod fetch_sessions; // what consumers read, remembered between their fetches
 mod service; // what connections serve
@@ -189,8 +189,8 @@ where
 macro_rules! table {
     ($($module:ident $Api:ident),* $(,)?) => {
         $( mod $module; )*
-        /// Every API served, in the order of their keys. A static, because each crate that looks at a constant
-        /// would have all handlers compiled once more.
+        /// Every API served, in the order of their keys. A static, because each crate that looks at a
+        /// constant would have all handlers compiled once more.
         pub static TABLE: &[Row] = &[$( Row::of::<braid_protocol::api::$module::$Api>() ),*];
     };
 }

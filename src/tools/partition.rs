@@ -386,8 +386,8 @@ impl Indexes {
     fn see(&mut self, header: &Header, position: u64) {
         let last = header.last_offset();
         self.max = self.max.max(header.max_timestamp);
-        // The last offset of the batch, as since Kafka 2.0; or another one of it, as before. Its cleaner makes
-        // one entry for several batches: where the first of them begins, and an offset of the last.
+        // The last offset of the batch, as since Kafka 2.0; or another one of it, as before. Kafka's cleaner
+        // makes one entry for several batches: where the first of them begins, and an offset of the last.
         if self.offsets.awaited().is_some_and(|entry| entry.position == position) {
             self.begun = Some(position);
         }
